@@ -1,0 +1,1 @@
+"""The recovery engine. Its package documentation is in :mod:`redrive.engine.model`."""

@@ -1,0 +1,135 @@
+"""What a job kind is: a name, functions and limits. No base class, no registration: one visible list.
+
+``run(work)`` does one unit and returns an outcome; it raises :class:`~redrive.errors.Failure` when the unit
+ended badly. It must be safe to run again from the start after a crash, or the kind has a ``probe`` that
+looks at the target first.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from redrive.database import Database
+from redrive.engine.model import Json, NewUnit
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The unit's effect is committed. ``ledger`` (counts, checksums) is kept as proof."""
+
+    ledger: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The plan unit computed these units; they are inserted with its outcome or not at all."""
+
+    units: Sequence[NewUnit]
+    ledger: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The unit had no effect and gives way to these, in its own phase."""
+
+    units: Sequence[NewUnit]
+    ledger: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Continuous work: go on from ``cursor`` after ``after_seconds``. Progress restarts the tries."""
+
+    cursor: Json
+    after_seconds: float = 0.0
+    progress: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The unit reached a commit point and stopped because pause, cancel or shutdown is wanted."""
+
+    cursor: Json | None = None
+
+
+Outcome = Done | Planned | Replaced | Again | Stopped
+
+
+@dataclass(slots=True)
+class Work:
+    """One claimed unit in the hands of a runner. (attempt, claim) fence everything that it writes.
+
+    ``lapses``: so many claims of this unit vanished in a row; what the last one did may be there in part.
+    """
+
+    db: Database
+    job_id: int
+    tenant_id: int
+    kind: str
+    spec: Json
+    unit_id: int
+    phase: int
+    label: str
+    unit_spec: Json
+    attempt: int
+    claim: int
+    tries: int
+    cursor: Json | None
+    lapses: int = 0
+    probing: bool = False
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether the last claim of this unit vanished."""
+        return self.lapses > 0
+
+    def stop_requested(self) -> bool:
+        """Return whether the unit should stop at its next commit point (or has lost its lease)."""
+        return self._stop.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep, but not longer than until a stop is requested; return whether it was."""
+        return self._stop.wait(seconds)
+
+    def request_stop(self) -> None:
+        """Ask the runner to stop at its next commit point; safe to repeat."""
+        self._stop.set()
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Automatic tries of a unit within one attempt, with exponential back-off and jitter.
+
+    ``max_lapses``: a unit whose worker vanishes so many times in a row is taken to kill its worker, and fails.
+    """
+
+    max_tries: int = 5
+    max_lapses: int = 20
+    first_delay_seconds: float = 0.5
+    longest_delay_seconds: float = 30.0
+
+    def delay_seconds(self, tries: int) -> float:
+        """Return how long to wait after try number ``tries`` (from 1) failed."""
+        ceiling = min(self.longest_delay_seconds, self.first_delay_seconds * 2.0 ** (tries - 1))
+        return ceiling * random.uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A job kind. ``name`` is written by hand and stored; renaming code never orphans jobs.
+
+    ``probe(work)`` is called for a unit whose worker vanished: it must first make sure that the vanished
+    claim can do nothing more, then say ``Done`` where its effect is there, None where it is not.
+    ``verify(db, job)`` checks the ledger of an ended job against the target and returns findings.
+    """
+
+    name: str
+    title: str
+    run: Callable[[Work], Outcome]
+    probe: Callable[[Work], Done | None] | None = None
+    retry: RetryPolicy = RetryPolicy()
+    verify: Callable[[Database, int], Json] | None = None

@@ -1,0 +1,103 @@
+-- name: count_retryable
+select count(*) as n from jobs j
+where j.tenant_id = %(tenant_id)s and j.state = any(%(states)s::text[]) and j.state in ('failed', 'cancelled')
+  and (%(kind)s::text is null or j.kind = %(kind)s)
+  and (%(subject)s::text is null or j.subject = %(subject)s)
+  and (%(fingerprint)s::text is null or j.fingerprint = %(fingerprint)s)
+  and (%(created_from)s::timestamptz is null or j.created_at >= %(created_from)s)
+  and (%(created_to)s::timestamptz is null or j.created_at < %(created_to)s)
+  and (%(ids)s::bigint[] is null or j.id = any(%(ids)s::bigint[]));
+
+-- name: retry
+-- New attempts of failed or cancelled jobs: done units are kept, failed ones wait again. One statement,
+-- whatever the number; the update of the job is the lock, so of two at once one finds nothing left to do.
+with again as (
+    update jobs j
+    set state = 'queued', attempt = j.attempt + 1, open_units = j.open_units + j.failed_units, failed_units = 0,
+        attempt_done = 0, attempt_redone = 0, failure = null, fingerprint = null, wanted = null,
+        held = j.capped, run_at = coalesce(%(run_at)s::timestamptz, now()), started_at = null, ended_at = null
+    where j.tenant_id = %(tenant_id)s and j.state = any(%(states)s::text[])
+      and j.state in ('failed', 'cancelled')
+      and (%(kind)s::text is null or j.kind = %(kind)s)
+      and (%(subject)s::text is null or j.subject = %(subject)s)
+      and (%(fingerprint)s::text is null or j.fingerprint = %(fingerprint)s)
+      and (%(created_from)s::timestamptz is null or j.created_at >= %(created_from)s)
+      and (%(created_to)s::timestamptz is null or j.created_at < %(created_to)s)
+      and (%(ids)s::bigint[] is null or j.id = any(%(ids)s::bigint[]))
+    returning j.id, j.attempt, j.phase, j.lanes, j.capped
+), ranked as (
+    select u.id, a.capped, a.lanes, row_number() over (partition by u.job_id order by u.id) as place
+    from again a join units u on u.job_id = a.id and u.phase = a.phase
+    where u.state in ('failed', 'waiting')
+), reset as (
+    update units u
+    set state = 'waiting', tries = 0, ended_at = null,
+        ready_at = case when r.place <= r.lanes and not r.capped then coalesce(%(run_at)s::timestamptz, now()) end
+    from ranked r where u.id = r.id and (u.state = 'failed' or r.place <= r.lanes)
+), tried as (
+    insert into attempts (job_id, number, cause, actor, reason)
+    select id, attempt, 'retry', %(actor)s, %(reason)s from again
+), logged as (
+    insert into events (job_id, attempt, name, actor, data)
+    select id, attempt, 'retried', %(actor)s, jsonb_build_object('reason', %(reason)s::text) from again
+)
+select count(*) as retried, coalesce(bool_or(capped), false) as capped,
+       case when %(ids)s::bigint[] is not null then array_agg(id) end as ids
+from again;
+
+-- name: states_of
+select id, kind, state, wanted from jobs where tenant_id = %(tenant_id)s and id = any(%(ids)s::bigint[]);
+
+-- name: want
+-- Pause or cancel: the flag first. Ready units are parked, but not those that are being claimed right now:
+-- their claimant sees the flag.
+with chosen as (
+    update jobs j set wanted = %(wanted)s
+    where j.id in (select id from jobs where tenant_id = %(tenant_id)s and id = any(%(ids)s::bigint[])
+                   and state in ('queued', 'running') order by id for update)
+      and (j.wanted is null or %(wanted)s = 'cancel')
+    returning j.id, j.attempt
+), free as (
+    select u.id from units u join chosen c on c.id = u.job_id
+    where u.state = 'waiting' and u.ready_at is not null for update of u skip locked
+), parked as (
+    update units u set ready_at = null from free f where u.id = f.id
+), logged as (
+    insert into events (job_id, attempt, name, actor, data)
+    select id, attempt, %(wanted)s || '_requested', %(actor)s, jsonb_build_object('reason', %(reason)s::text)
+    from chosen
+)
+select id, pg_notify('redrive_wanted', id::text) from chosen;
+
+-- name: cancel_paused
+with cancelled as (
+    update jobs set state = 'cancelled', ended_at = clock_timestamp()
+    where tenant_id = %(tenant_id)s and id = any(%(ids)s::bigint[]) and state = 'paused'
+    returning *
+), ended as (
+    update attempts a
+    set started_at = c.started_at, ended_at = c.ended_at, outcome = 'cancelled', units_done = c.attempt_done,
+        units_redone = c.attempt_redone, units_failed = c.failed_units
+    from cancelled c where a.job_id = c.id and a.number = c.attempt
+), logged as (
+    insert into events (job_id, attempt, name, actor, data)
+    select id, attempt, 'cancelled', %(actor)s, jsonb_build_object('reason', %(reason)s::text) from cancelled
+)
+select id from cancelled;
+
+-- name: resume
+with resumed as (
+    update jobs set state = 'queued', held = capped
+    where tenant_id = %(tenant_id)s and id = any(%(ids)s::bigint[]) and state = 'paused'
+    returning id, attempt, lanes, capped
+), logged as (
+    insert into events (job_id, attempt, name, actor, data)
+    select id, attempt, 'resumed', %(actor)s, jsonb_build_object('reason', %(reason)s::text) from resumed
+)
+select id, lanes, capped from resumed;
+
+-- name: subject_cap
+select subject_cap from jobs where id = %(job_id)s;
+
+-- name: units_as_submitted
+select spec, phase, label from units where job_id = %(job_id)s and not planned order by phase, id;
