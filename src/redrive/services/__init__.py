@@ -1,0 +1,1 @@
+"""The five services: what the jobs really do. No service imports another."""

@@ -1,0 +1,85 @@
+"""The continuous jobs of a tenant: files are merged and swept, old samples are retired, holds are respected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from redrive.clock import now, to_ms
+from redrive.database import Database
+from redrive.engine import jobs
+from redrive.engine.model import NewJob, NewUnit
+from redrive.services.timeseries import compaction, holds, registry, retention, upkeep
+from redrive.services.timeseries.boxes import Box, Points
+from redrive.services.timeseries.registry import Asset, Model, Point
+from redrive.services.timeseries.storage import SampleStore
+from tests.engine.scene import until, working
+from tests.timeseries.deletion_scene import ORG, START, TENANT, Place
+
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+def place(db: Database, tmp_path: Path) -> Iterator[Place]:
+    store = SampleStore(str(tmp_path / "samples"), None, db)
+    yield Place(db, tmp_path / "samples", store)
+    store.close()
+
+
+def start(place: Place, kind: str) -> int:
+    new = NewJob(kind, TENANT, {"org_id": ORG}, "redrive", units=(NewUnit(),), lanes=1)
+    return place.db.run(lambda conn: jobs.submit(conn, new))
+
+
+def cursor(place: Place, job_id: int) -> dict[str, int]:
+    return dict(place.units(job_id)[0].cursor or {})
+
+
+def test_orphans_are_swept_and_small_files_merged_without_a_reader_noticing(place: Place) -> None:
+    for turn in range(12):
+        place.fill(["a", "b"], ["temp"], 20, value=turn)
+    orphan = place.root / ORG / "samples" / "bucket=0" / "0-1-00001.parquet"
+    orphan.parent.mkdir(exist_ok=True)
+    orphan.write_bytes(b"left by a dead writer")
+    newest = {row[:4] for row in place.stored() if row[7] == 12}
+    job_id = start(place, compaction.KIND)
+    with working(place.db, compaction.kind(place.store)):
+        until(lambda: "swept_at" in cursor(place, job_id), 20)
+    assert newest <= {row[:4] for row in place.stored()}
+    assert not orphan.exists()
+
+
+def test_what_was_stored_too_long_ago_is_retired_unless_it_is_held(place: Place) -> None:
+    with place.db.transaction() as conn:
+        points = (Point("temp", retention_days=30), Point("wind"))
+        registry.put_model(conn, TENANT, Model("weather", points=points))
+        registry.put_asset(conn, TENANT, Asset("a", model_id="weather"))
+        registry.put_asset(conn, TENANT, Asset("b", model_id="weather"))
+    today = to_ms(now())
+    place.put(
+        [
+            (asset, point, START + n, float(n), None, 0, None, 0, stored)
+            for asset in "ab"
+            for point in ("temp", "wind")
+            for n, stored in enumerate((today - 40 * DAY_MS, today - 20 * DAY_MS))
+        ]
+    )
+    held = Box(frozenset("b"), Points.all(), START, START + 10)
+    holds.place(place.db, TENANT, "case", held, "audit", actor="legal")
+    job_id = start(place, retention.KIND)
+    with working(place.db, retention.kind(place.store)):
+        until(lambda: "done_day" in cursor(place, job_id), 20)
+    gone = {("a", "temp", START)}
+    everything = {(asset, point, START + n) for asset in "ab" for point in ("temp", "wind") for n in (0, 1)}
+    assert {row[:3] for row in place.stored()} == everything - gone
+    assert cursor(place, job_id)["rows_deleted"] == 1
+
+
+def test_a_tenants_upkeep_is_made_once(db: Database) -> None:
+    for _ in range(3):
+        db.run(lambda conn: upkeep.ensure(conn, TENANT, ORG))
+    with db.transaction() as conn:
+        kinds = [row.kind for row in conn.execute("select kind from jobs order by kind").fetchall()]
+    assert kinds == ["timeseries.compaction", "timeseries.retention"]
