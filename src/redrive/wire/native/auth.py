@@ -1,0 +1,108 @@
+"""Who calls the native API: HTTP Basic with ``access_key:secret_key``, or ``Bearer`` with an access token.
+
+The bearer token is the one of ``POST /v1/tokens`` or of a vendor's token call: they are the same. The
+dependencies are plain functions, so the framework runs them in a thread; a caller that was seen within the
+last seconds costs no query.
+
+Refuses: a changing request that a page of another site makes a browser send, since browsers add the key pair that
+they were once given for this address (``/docs``) by themselves.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, TypeAlias
+from urllib.parse import urlsplit
+
+from fastapi import Depends
+from fastapi.security import HTTPBasic, HTTPBearer
+from starlette.requests import Request
+
+from redrive.errors import Problem, ProblemCode
+from redrive.identity.access import Principal, require_admin
+from redrive.identity.authentication import Authenticator, refused
+
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+#: For the OpenAPI document: pass as ``dependencies`` of a router, so that its routes say how to authenticate.
+SECURITY = [
+    Depends(HTTPBasic(scheme_name="key pair", description="access_key:secret_key", auto_error=False)),
+    Depends(HTTPBearer(scheme_name="access token", auto_error=False)),
+]
+
+
+def native_principal(request: Request) -> Principal:
+    """Return who calls. A FastAPI dependency."""
+    authenticator: Authenticator = request.app.state.parts.authenticator
+    scheme, _, shown = request.headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return authenticator.by_token(shown.strip()).principal
+    _refuse_other_sites(request)
+    return authenticator.by_secret(*_key_pair(scheme, shown))
+
+
+def seen_lately(request: Request) -> bool:
+    """Return whether ``native_principal`` can tell without the database, so that an event loop may call it."""
+    authenticator: Authenticator = request.app.state.parts.authenticator
+    scheme, _, shown = request.headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return authenticator.kept_token(shown.strip()) is not None
+    try:
+        return authenticator.kept_key(_key_pair(scheme, shown)[0]) is not None
+    except Problem:
+        return True
+
+
+def key_pair_principal(request: Request) -> Principal:
+    """Return who calls, by its key pair only: a token cannot prolong itself. A FastAPI dependency."""
+    authenticator: Authenticator = request.app.state.parts.authenticator
+    scheme, _, shown = request.headers.get("authorization", "").strip().partition(" ")
+    _refuse_other_sites(request)
+    return authenticator.by_secret(*_key_pair(scheme, shown))
+
+
+def _refuse_other_sites(request: Request) -> None:
+    if request.method in _SAFE_METHODS:
+        return
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site is None:
+        same = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    else:
+        same = site in ("same-origin", "none")
+    if not same:
+        raise Problem(
+            ProblemCode.FORBIDDEN,
+            "a page of another site may not use the key pair that the browser remembers",
+            hint="send an access token as Bearer instead",
+            reason="cross_site",
+        )
+
+
+def _key_pair(scheme: str, shown: str) -> tuple[str, str]:
+    if scheme.lower() != "basic":
+        raise refused(
+            "there is no key pair in the request",
+            "missing",
+            hint="send HTTP Basic with access_key:secret_key, or Bearer with an access token",
+        )
+    try:
+        access_key, colon, secret_key = base64.b64decode(shown.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        colon = ""
+    if not colon:
+        raise refused("Authorization: expected Basic and base64 of access_key:secret_key", "missing")
+    return access_key, secret_key
+
+
+Caller: TypeAlias = Annotated[Principal, Depends(native_principal)]
+
+
+def admin_principal(caller: Caller) -> Principal:
+    """Return who calls, an admin. A FastAPI dependency."""
+    require_admin(caller)
+    return caller
+
+
+Admin: TypeAlias = Annotated[Principal, Depends(admin_principal)]

@@ -1,0 +1,306 @@
+"""``/v1/jobs``: list, look, and the verbs.
+
+Every query is bound to the caller's tenant; an id that is another tenant's, or none at all, is simply not found.
+Reading never changes anything. A verb, its place in the history and the answer kept for its
+``Idempotency-Key`` are one transaction.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import psycopg
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from redrive.database import Database
+from redrive.engine import jobs, recovery
+from redrive.engine.jobs import JobFilter
+from redrive.engine.model import Job, JobState
+from redrive.engine.progress import pace
+from redrive.engine.recovery import Refusal, RetryFilter
+from redrive.engine.verification import verify
+from redrive.errors import Problem, ProblemCode
+from redrive.identity.access import Principal
+from redrive.wire.native.auth import SECURITY, Caller
+from redrive.wire.native.idempotency import Once, OneRequest
+from redrive.wire.native.problems import PROBLEM_RESPONSES, NativeRoute
+from redrive.wire.native.shapes import (
+    AttemptList,
+    CheckBody,
+    EventPage,
+    EventsQuery,
+    FilterBody,
+    JobBody,
+    JobDetail,
+    JobPage,
+    JobsQuery,
+    RetryAnswer,
+    RetryBody,
+    RetryResult,
+    UnitPage,
+    UnitsQuery,
+    VerbBody,
+    VerificationBody,
+    attempt_body,
+    event_body,
+    job_body,
+    job_detail,
+    unit_body,
+    why_not,
+)
+
+router = APIRouter(
+    prefix="/v1/jobs",
+    route_class=NativeRoute,
+    responses=PROBLEM_RESPONSES,
+    dependencies=SECURITY,
+    tags=["jobs"],
+)
+
+_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+#: A verb may come without a body.
+NO_REASON = VerbBody()
+_LARGEST_ID = (1 << 63) - 1
+
+Connection = psycopg.Connection[Any]
+
+
+def _as_number(text: str) -> int | None:
+    """Return an id as a number, None where no job can have it."""
+    number = int(text) if _ID.fullmatch(text) else 0
+    return number if 0 < number <= _LARGEST_ID else None
+
+
+def _job_number(text: str) -> int:
+    number = _as_number(text)
+    if number is None:
+        raise Problem(ProblemCode.NOT_FOUND, f"there is no job {text[:40]}", reason=Refusal.NOT_FOUND)
+    return number
+
+
+def _place(text: str) -> int:
+    """Return where a page begins; its form was checked."""
+    return min(int(text), _LARGEST_ID)
+
+
+def _db(request: Request) -> Database:
+    db: Database = request.app.state.parts.db
+    return db
+
+
+# -- looking
+
+
+@router.get("")
+def list_jobs(request: Request, caller: Caller, wanted: Annotated[JobsQuery, Query()]) -> JobPage:
+    """List jobs, newest first."""
+    asked = JobFilter(
+        kinds=wanted.kind,
+        states=wanted.state,
+        subject=wanted.subject,
+        fingerprint=wanted.fingerprint,
+        before=None if wanted.before is None else _place(wanted.before),
+        limit=wanted.limit + 1,
+    )
+    found = _db(request).run(lambda conn: jobs.listing(conn, caller.tenant_id, asked))
+    page = found[: wanted.limit]
+    more = len(found) > len(page)
+    return JobPage(jobs=[job_body(job) for job in page], next=str(page[-1].id) if more else None)
+
+
+@router.get("/{job_id}")
+def get_job(request: Request, caller: Caller, job_id: str) -> JobDetail:
+    """Show a job: its state, its progress, why it failed, whether it can be retried."""
+
+    def read(conn: Connection) -> JobDetail:
+        job = jobs.get(conn, caller.tenant_id, _job_number(job_id))
+        return job_detail(job, pace(conn, job))
+
+    return _db(request).run(read)
+
+
+@router.get("/{job_id}/attempts")
+def list_attempts(request: Request, caller: Caller, job_id: str) -> AttemptList:
+    """List all attempts of a job, first to last."""
+
+    def read(conn: Connection) -> AttemptList:
+        job = jobs.get(conn, caller.tenant_id, _job_number(job_id))
+        return AttemptList(attempts=[attempt_body(attempt) for attempt in jobs.attempts(conn, job)])
+
+    return _db(request).run(read)
+
+
+@router.get("/{job_id}/units")
+def list_units(
+    request: Request, caller: Caller, job_id: str, wanted: Annotated[UnitsQuery, Query()]
+) -> UnitPage:
+    """List the units of a job in order of phase and id."""
+    after = (-1, 0) if wanted.after is None else _unit_place(wanted.after)
+
+    def read(conn: Connection) -> UnitPage:
+        job = jobs.get(conn, caller.tenant_id, _job_number(job_id))
+        found = jobs.units(conn, job, after=after, states=wanted.state, limit=wanted.limit + 1)
+        page = found[: wanted.limit]
+        more = len(found) > len(page)
+        return UnitPage(
+            units=[unit_body(unit) for unit in page],
+            next=f"{page[-1].phase}-{page[-1].id}" if more else None,
+        )
+
+    return _db(request).run(read)
+
+
+def _unit_place(text: str) -> tuple[int, int]:
+    phase, _, unit = text.partition("-")
+    return int(phase), _place(unit)
+
+
+@router.get("/{job_id}/events")
+def list_events(
+    request: Request, caller: Caller, job_id: str, wanted: Annotated[EventsQuery, Query()]
+) -> EventPage:
+    """List what happened to a job, oldest first."""
+    after = 0 if wanted.after is None else _place(wanted.after)
+
+    def read(conn: Connection) -> EventPage:
+        job = jobs.get(conn, caller.tenant_id, _job_number(job_id))
+        found = jobs.events(conn, job, after=after, limit=wanted.limit + 1)
+        page = found[: wanted.limit]
+        more = len(found) > len(page)
+        return EventPage(
+            events=[event_body(event) for event in page], next=str(page[-1].id) if more else None
+        )
+
+    return _db(request).run(read)
+
+
+@router.get("/{job_id}/verify")
+def verify_job(request: Request, caller: Caller, job_id: str) -> VerificationBody:
+    """Check a job's ledger against its target. Changes nothing; may take long."""
+    proof = verify(_db(request), request.app.state.kinds, caller.tenant_id, _job_number(job_id))
+    return VerificationBody(
+        job_id=str(proof.job.id),
+        kind=proof.job.kind,
+        state=proof.job.state,
+        ok=proof.ok,
+        target_checked=proof.target_checked,
+        checks=[CheckBody(name=check.name, ok=check.ok, detail=check.detail) for check in proof.checks],
+        totals=dict(proof.totals),
+        findings=dict(proof.findings),
+    )
+
+
+# -- the verbs for one
+
+
+def _once(
+    once: OneRequest, caller: Principal, job_id: str, act: Callable[[Connection, int], object]
+) -> Response:
+    number = _job_number(job_id)
+
+    def work(conn: Connection) -> tuple[int, JobBody]:
+        act(conn, number)
+        return 200, job_body(jobs.get(conn, caller.tenant_id, number))
+
+    return once.answer(work)
+
+
+@router.post("/{job_id}/retry", response_model=JobBody)
+def retry_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+    """Start a new attempt of a failed or cancelled job; done units are kept."""
+    who = {"actor": caller.actor, "reason": body.reason}
+    return _once(once, caller, job_id, lambda conn, job: recovery.retry(conn, caller.tenant_id, job, **who))
+
+
+@router.post("/{job_id}/pause", response_model=JobBody)
+def pause_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+    """Ask a job to pause; ``wanted`` says so until its running units have reached a commit point."""
+    who = {"actor": caller.actor, "reason": body.reason}
+    return _once(once, caller, job_id, lambda conn, job: recovery.pause(conn, caller.tenant_id, job, **who))
+
+
+@router.post("/{job_id}/resume", response_model=JobBody)
+def resume_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+    """Let a paused job go on, in the same attempt."""
+    who = {"actor": caller.actor, "reason": body.reason}
+    return _once(once, caller, job_id, lambda conn, job: recovery.resume(conn, caller.tenant_id, job, **who))
+
+
+@router.post("/{job_id}/cancel", response_model=JobBody)
+def cancel_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+    """Ask a job to end as cancelled; ``wanted`` says so until its running units have reached a commit point."""
+    who = {"actor": caller.actor, "reason": body.reason}
+    return _once(once, caller, job_id, lambda conn, job: recovery.cancel(conn, caller.tenant_id, job, **who))
+
+
+@router.post("/{job_id}/rerun", response_model=JobBody, status_code=201)
+def rerun_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+    """Submit a new job with the spec of an ended one; the answer is the new job, its ``origin_id`` the old one."""
+    number = _job_number(job_id)
+
+    def work(conn: Connection) -> tuple[int, JobBody]:
+        made = recovery.rerun(conn, caller.tenant_id, number, actor=caller.actor, reason=body.reason)
+        jobs.log_event(conn, number, "rerun", caller.actor, {"job": str(made), "reason": body.reason})
+        return 201, job_body(jobs.get(conn, caller.tenant_id, made))
+
+    return once.answer(work)
+
+
+# -- the verbs for many
+
+
+@router.post("/retry", response_model=RetryAnswer)
+def retry_jobs(caller: Caller, once: Once, body: RetryBody) -> Response:
+    """Retry a list of jobs, or all that a filter means.
+
+    A list answers for each id and is never refused for one of them. A filter is one operation, all or nothing;
+    by default it means failed jobs only, not cancelled ones.
+    """
+    if body.ids is not None:
+        ids = body.ids
+        return once.answer(lambda conn: (200, _retry_listed(conn, caller, ids, body)))
+    wanted = _retry_filter(body.filter or FilterBody())
+    return once.answer(lambda conn: (200, _retry_filtered(conn, caller, wanted, body)))
+
+
+def _retry_filter(asked: FilterBody) -> RetryFilter:
+    return RetryFilter(
+        states=[JobState(state) for state in asked.states],
+        kind=asked.kind,
+        subject=asked.subject,
+        fingerprint=asked.fingerprint,
+        created_from=asked.created_from,
+        created_to=asked.created_to,
+    )
+
+
+def _retry_filtered(conn: Connection, caller: Principal, wanted: RetryFilter, body: RetryBody) -> RetryAnswer:
+    if body.dry_run:
+        count = recovery.count_retryable(conn, caller.tenant_id, wanted)
+    else:
+        count, _ = recovery.retry_many(conn, caller.tenant_id, wanted, actor=caller.actor, reason=body.reason)
+    return RetryAnswer(count=count, dry_run=body.dry_run, results=None)
+
+
+def _retry_listed(conn: Connection, caller: Principal, ids: Sequence[str], body: RetryBody) -> RetryAnswer:
+    numbers = {text: number for text in ids if (number := _as_number(text)) is not None}
+    known = list(numbers.values())
+    if body.dry_run:
+        found = jobs.by_ids(conn, caller.tenant_id, known)
+        answers = {number: _refusal(found.get(number)) for number in known}
+    else:
+        answers = recovery.retry_each(conn, caller.tenant_id, known, actor=caller.actor, reason=body.reason)
+    results = []
+    for text in dict.fromkeys(ids):
+        refusal = answers[numbers[text]] if text in numbers else Refusal.NOT_FOUND
+        results.append(RetryResult(id=text, retried=refusal is None, why_not=why_not(refusal)))
+    count = sum(result.retried for result in results)
+    return RetryAnswer(count=count, dry_run=body.dry_run, results=results)
+
+
+def _refusal(job: Job | None) -> Refusal | None:
+    return Refusal.NOT_FOUND if job is None else recovery.why_not_retry(job.state, job.wanted)

@@ -1,0 +1,76 @@
+"""What happens to every request: it gets an id, and it is counted. Plain ASGI, so that bodies stream."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import MutableHeaders
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from redrive.wire.metrics import Metrics
+
+_HEADER = "x-request-id"
+#: An id of the caller's is taken over where it cannot do harm in a log.
+_HARMLESS = re.compile(rb"^[A-Za-z0-9._-]{8,64}$")
+
+
+class NameRequests:
+    """Gives each request an id: ``scope["state"]["request_id"]`` and the header ``X-Request-Id``."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, named."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        name = _given_name(scope) or str(uuid.uuid4())
+        scope.setdefault("state", {})["request_id"] = name
+
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).setdefault(_HEADER, name)
+            await send(message)
+
+        await self.app(scope, receive, send_named)
+
+
+class CountRequests:
+    """Counts requests and their time by route template, method and status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, counted; a request that raises counts as 500."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        status = 500
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_counted)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self.metrics.request(route, scope["method"], status, time.perf_counter() - begun)
+
+
+def _given_name(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _HARMLESS.match(value):
+            return str(value.decode("ascii"))
+    return None

@@ -1,0 +1,50 @@
+"""A first start, and a caller of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from redrive.database import Database
+from redrive.identity.authentication import Authenticator
+from redrive.identity.bootstrap import bootstrap
+from redrive.identity.credentials import Credentials, credentials_file, read_credentials
+from redrive.identity.sealing import Sealer
+from redrive.settings import Settings
+from tests.wire_enos.gateway_caller import Gateway, echo_app, serving
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "D")
+
+
+@pytest.fixture
+def sealer(db: Database, settings: Settings) -> Sealer:
+    return bootstrap(db, settings)
+
+
+@pytest.fixture
+def credentials(sealer: Sealer, settings: Settings) -> Credentials:
+    found = read_credentials(credentials_file(settings))
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def authenticator(db: Database, sealer: Sealer) -> Authenticator:
+    return Authenticator(db, sealer)
+
+
+@pytest.fixture
+def http(db: Database, settings: Settings, authenticator: Authenticator) -> Iterator[httpx.Client]:
+    with serving(echo_app(db, settings, authenticator)) as url, httpx.Client(base_url=url) as client:
+        yield client
+
+
+@pytest.fixture
+def gateway(http: httpx.Client, credentials: Credentials) -> Gateway:
+    return Gateway(http, credentials.org_id, credentials.access_key, credentials.secret_key)
