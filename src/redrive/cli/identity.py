@@ -1,0 +1,278 @@
+"""``redrive identity``: credentials and key pairs. ``redrive keys``: the master key.
+
+These commands work on the database directly, so they need the data folder or ``--database-url``, and the
+master key; they work also where nobody has a key pair any more.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from redrive import settings as settings_module
+from redrive.cli.direct import open_database
+from redrive.cli.up import Config, DatabaseUrl, DataDir, MasterKeyFile
+from redrive.database import Database
+from redrive.errors import Problem, ProblemCode, invalid
+from redrive.identity import bootstrap, master_key
+from redrive.identity.access import Action, Role, Scope, parse_scope
+from redrive.identity.authentication import CACHE_SECONDS
+from redrive.identity.credentials import Credentials, credentials_file, read_credentials
+from redrive.identity.keys import KeyPair, create_key, find_tenant, list_keys, revoke_key
+from redrive.identity.sealing import Sealer
+from redrive.identity.server_keys import public_key
+from redrive.settings import Settings
+
+app = typer.Typer(help="Credentials of this server and key pairs for applications.", no_args_is_help=True)
+pairs_app = typer.Typer(help="Key pairs for applications.", no_args_is_help=True)
+master_app = typer.Typer(help="The master key, which seals all secrets.", no_args_is_help=True)
+app.add_typer(pairs_app, name="keys")
+
+_HIDDEN = "********"
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Tenant = Annotated[
+    str | None, typer.Option(help="Project id or name, or orgId. [default: the tenant of the first start]")
+]
+
+
+@app.command()
+def show(
+    data_dir: DataDir = None,
+    config: Config = None,
+    secrets: Annotated[bool, typer.Option("--secrets", help="Print password and secret key too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what credentials.json holds."""
+    settings = settings_module.load({"data_dir": data_dir}, config=config)
+    found = read_credentials(credentials_file(settings))
+    if found is None:
+        raise Problem(
+            ProblemCode.NOT_FOUND,
+            f"there is no {credentials_file(settings)}",
+            hint="make new credentials: redrive identity rotate",
+        )
+    if not secrets:
+        found = dataclasses.replace(found, password=_HIDDEN, secret_key=_HIDDEN)
+    _print_credentials(found, as_json)
+
+
+@app.command()
+def rotate(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    master_key_file: MasterKeyFile = None,
+    config: Config = None,
+    keep_old: Annotated[bool, typer.Option("--keep-old", help="Leave the former key pair in force.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new password and key pair for the first user and write credentials.json anew.
+
+    The former key pair is revoked. Key pairs made by `identity keys create` stay.
+    """
+    settings = _settings(data_dir, database_url, master_key_file, config)
+    with _opened(settings) as (db, sealer):
+        made = bootstrap.rotate(db, settings, sealer, keep_old=keep_old)
+    if as_json:
+        _print_credentials(made, as_json)
+        return
+    typer.echo(f"Wrote {credentials_file(settings)} (access key {made.access_key}).")
+    if not keep_old:
+        typer.echo(f"The former key pair is refused everywhere within {CACHE_SECONDS:.0f} s.")
+
+
+@app.command("poseidon-key")
+def poseidon_key(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    master_key_file: MasterKeyFile = None,
+    config: Config = None,
+) -> None:
+    """Print the public key for the EnOS Poseidon client (base64 DER); see docs/poseidon.md."""
+    settings = _settings(data_dir, database_url, master_key_file, config)
+    with _opened(settings) as (db, sealer):
+        der = db.run(lambda conn: public_key(conn, sealer))
+    typer.echo(base64.b64encode(der).decode())
+
+
+@pairs_app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="Name of the application; stands in histories as the actor.")],
+    read: Annotated[bool, typer.Option("--read", help="Allow reading of assets.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Allow writing and deleting on assets.")] = False,
+    scope: Annotated[str, typer.Option(help="Assets: *, or ids and prefixes such as a1,station-*")] = "*",
+    admin: Annotated[bool, typer.Option("--admin", help="Allow changing the server itself.")] = False,
+    tenant: Tenant = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    master_key_file: MasterKeyFile = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key pair. Its secret is printed this once. Write does not include read: give both."""
+    if not (read or write or admin):
+        raise invalid("permissions", "--read, --write or both (or --admin)")
+    allowed = parse_scope(scope)
+    wanted: dict[Action, Scope] = {}
+    if read:
+        wanted[Action.READ] = allowed
+    if write:
+        wanted[Action.WRITE] = allowed
+    with _opened(_settings(data_dir, database_url, master_key_file, config)) as (db, sealer):
+        with db.transaction() as conn:
+            owner = _tenant(conn, tenant)
+            made = create_key(
+                conn,
+                sealer,
+                tenant_id=owner.id,
+                user_id=_first_user(conn),
+                name=name,
+                permissions=wanted,
+                role=Role.ADMIN if admin else Role.MEMBER,
+            )
+    told = {
+        "name": name,
+        "org_id": owner.org_id,
+        "access_key": made.access_key,
+        "secret_key": made.secret_key,
+    }
+    _print(told, as_json)
+
+
+@pairs_app.command("list")
+def list_pairs(
+    tenant: Tenant = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    master_key_file: MasterKeyFile = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """List key pairs, oldest first, revoked ones too."""
+    with _opened(_settings(data_dir, database_url, master_key_file, config)) as (db, _):
+        with db.transaction() as conn:
+            found = list_keys(conn, _tenant(conn, tenant).id)
+    if as_json:
+        typer.echo(json.dumps([_row(key) for key in found], indent=2))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Access key", min_width=36)
+    for heading in ("Name", "Role", "Read", "Write", "Created", "Revoked"):
+        table.add_column(heading, overflow="fold")
+    for key in found:
+        row = _row(key)
+        dates = [f"{at:%Y-%m-%d}" if at else "" for at in (key.created_at, key.revoked_at)]
+        table.add_row(
+            key.access_key, key.name, key.role.value, row["read"] or "-", row["write"] or "-", *dates
+        )
+    Console().print(table)
+
+
+@pairs_app.command("revoke")
+def revoke(
+    access_key: Annotated[str, typer.Argument(help="The access key of the pair.")],
+    tenant: Tenant = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    master_key_file: MasterKeyFile = None,
+    config: Config = None,
+) -> None:
+    """Revoke a key pair and its tokens, for good. Safe to repeat."""
+    with _opened(_settings(data_dir, database_url, master_key_file, config)) as (db, _):
+        with db.transaction() as conn:
+            revoked = revoke_key(conn, _tenant(conn, tenant).id, access_key)
+    if revoked is None:
+        typer.echo(f"{access_key} was revoked before.")
+    else:
+        typer.echo(f"Revoked {access_key}; it is refused everywhere within {CACHE_SECONDS:.0f} s.")
+
+
+@master_app.command("rotate")
+def rotate_master_key(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    master_key_file: MasterKeyFile = None,
+    config: Config = None,
+) -> None:
+    """Make a new master key and seal every secret again with it. Running servers follow by themselves."""
+    settings = _settings(data_dir, database_url, master_key_file, config)
+    with _opened(settings) as (db, _):
+        count = master_key.rotate(db, settings)
+    path = master_key.key_file(settings)
+    typer.echo(f"Sealed {count} secrets again. {path} holds the new key and the old one.")
+    typer.echo("Copy it to the other machines, then drop the old key: redrive keys prune")
+
+
+@master_app.command("prune")
+def prune_master_key(
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    master_key_file: MasterKeyFile = None,
+    config: Config = None,
+) -> None:
+    """Drop old master keys from the file, after sealing again what they still sealed."""
+    settings = _settings(data_dir, database_url, master_key_file, config)
+    with _opened(settings) as (db, _):
+        count = master_key.prune(db, settings)
+    typer.echo(f"Sealed {count} secrets again. {master_key.key_file(settings)} holds one key.")
+
+
+def _settings(data_dir: Any, database_url: Any, master_key_file: Any, config: Any) -> Settings:
+    flags = {"data_dir": data_dir, "database_url": database_url, "master_key_file": master_key_file}
+    return settings_module.load(flags, config=config)
+
+
+@contextlib.contextmanager
+def _opened(settings: Settings) -> Iterator[tuple[Database, Sealer]]:
+    with open_database(settings) as db:
+        yield db, master_key.open_sealer(db, settings)
+
+
+def _tenant(conn: Any, name: str | None) -> Any:
+    if name is not None:
+        return find_tenant(conn, name)
+    first = conn.execute(bootstrap.queries.first_tenant).fetchone()
+    if first is None:
+        raise Problem(
+            ProblemCode.NOT_FOUND, "there is no account yet", hint="start the server once: redrive up"
+        )
+    return first
+
+
+def _first_user(conn: Any) -> str:
+    return str(_tenant(conn, None).user_id)
+
+
+def _row(key: KeyPair) -> dict[str, str | None]:
+    scopes = {action: scope.words() for action, scope in key.permissions.items()}
+    return {
+        "name": key.name,
+        "access_key": key.access_key,
+        "role": key.role.value,
+        "user": key.user_name,
+        "read": scopes.get(Action.READ),
+        "write": scopes.get(Action.WRITE),
+        "created_at": key.created_at.isoformat(),
+        "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
+    }
+
+
+def _print_credentials(credentials: Credentials, as_json: bool) -> None:
+    _print(dataclasses.asdict(credentials), as_json)
+
+
+def _print(values: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(values, indent=2))
+        return
+    width = max(len(name) for name in values)
+    for name, value in values.items():
+        typer.echo(f"{name:<{width}}  {value}")
