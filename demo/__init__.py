@@ -1,0 +1,1 @@
+"""The demonstration: ``make demo``. A real server, real processes, real weather; nothing is acted."""

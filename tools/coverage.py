@@ -1,0 +1,153 @@
+"""``docs/coverage.md``: every documented EnOS operation of this service, done or not, and what it was tried with.
+
+Done is what the program serves. A client counts as having tried a call where a file that runs it names the call:
+tests over HTTP, the demonstration, the shell blocks of the quickstart, the Poseidon client's tests.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from fastapi import FastAPI
+
+from redrive.wire.app import create_app
+from tools.pages import ROOT, table
+
+TSDB = "/tsdb-service/v2.1"
+
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation of the vendor's pages. ``action``: of its query, where the path alone does not tell."""
+
+    name: str
+    method: str
+    path: str
+    permission: str
+    versions: str
+    action: str | None = None
+
+
+OPERATIONS = {
+    "Time series (TSDB v2.1)": (
+        Operation("Submit Data Deletion Job", "POST", f"{TSDB}/data/tsdb-delete", "Write", "2.2 to 2.4"),
+        Operation("Get Data Deletion Details", "GET", f"{TSDB}/data/delete-detail", "Read", "2.2 to 2.4"),
+        Operation("Resubmit Data Deletion Job", "PUT", f"{TSDB}/data/resubmit", "Write", "2.2 to 2.4"),
+        Operation("Delete Asset Latest Data", "POST", f"{TSDB}/latest", "Write", "2.1 to 2.4", "delete"),
+        Operation("Delete Point Metadata", "POST", f"{TSDB}/data/meta-delete", "Write", "2.3 to 2.4"),
+        Operation("Get Asset Latest Data", "POST", f"{TSDB}/latest", "Read", "2.1 to 3.1"),
+        Operation("Filter Asset Latest Data", "POST", f"{TSDB}/latest/filter", "Read", "2.1 to 3.1"),
+        Operation("Get Asset AI Raw Data", "POST", f"{TSDB}/ai", "Read", "2.1 to 3.1"),
+        Operation(
+            "Get Asset AI Data with Aggregation Logic", "POST", f"{TSDB}/ai-normalized", "Read", "2.1 to 3.1"
+        ),
+        Operation("Get Asset DI Data", "POST", f"{TSDB}/di", "Read", "2.1 to 3.1"),
+        Operation("Get Asset DI Data Duration", "POST", f"{TSDB}/di/duration", "Read", "2.1 to 3.1"),
+        Operation("Get Asset Electric Power Data", "POST", f"{TSDB}/electric-power", "Read", "2.1 to 3.1"),
+        Operation(
+            "Get Asset Current Day Electric Power",
+            "POST",
+            f"{TSDB}/electric-power/current-day",
+            "Read",
+            "2.1 to 3.1",
+        ),
+        Operation("Get Asset Generic Data", "POST", f"{TSDB}/generic", "Read", "2.1 to 3.1"),
+        Operation("Get Asset Raw Data by Time Range", "POST", f"{TSDB}/raw", "Read", "2.1 to 3.1"),
+        Operation("Get Last Changed Data", "POST", f"{TSDB}/data/last-changed", "Read", "2.2 to 3.1"),
+        Operation("Check Dead Data", "POST", f"{TSDB}/data/latest/check-dead", "Read", "2.2 to 3.1"),
+        Operation("Get Asset Unformatted Data", "POST", f"{TSDB}/unformatted", "Read", "2.2 to 2.4"),
+        Operation("Get Asset Unified Raw Data", "POST", f"{TSDB}/unified-raw", "Read", "2.4 to 3.1"),
+    ),
+    "Data in (connect service v2.1)": (
+        Operation(
+            "Upload Measurement Points",
+            "POST",
+            "/connect-service/v2.1/integration",
+            "Write",
+            "2.1 to 2.4",
+            "postMeasurepoint",
+        ),
+    ),
+    "Gateway (token service v2.0)": (
+        Operation("Get Access Token", "POST", "/apim-token-service/v2.0/token/get", "", "2.1 to 3.0"),
+        Operation("Refresh Access Token", "POST", "/apim-token-service/v2.0/token/refresh", "", "2.1 to 3.0"),
+    ),
+}
+
+#: What makes calls over HTTP, and the files that it runs.
+CLIENTS = (
+    (
+        "tests (httpx)",
+        (
+            "tests/wire_enos/test_tsdb_*.py",
+            "tests/wire_enos/test_connect*.py",
+            "tests/wire_enos/gateway_caller.py",
+            "tests/wire_enos/test_gateway_tokens.py",
+        ),
+    ),
+    ("demo (httpx)", ("demo/*.py",)),
+    ("curl", ("docs/quickstart.md",)),
+    ("Poseidon 0.2.0", ("tests/wire_enos/*poseidon*.py",)),
+)
+
+_HEAD = """# Coverage of the EnOS APIs
+
+Made from the program and its tests by `python -m tools`; do not edit.
+
+*Versions*: of the vendor's documentation that have the call. *Tried with*: clients that call it in the tests, over
+HTTP, against a running server. *Poseidon* is the published Python client `enos-poseidon`, unmodified. The
+vendor's Java samples were not run. Calls that are not done answer the vendor's error shape. MQTT ingest is not there.
+
+Where the pages are silent, `decisions/` says what Redrive does.
+"""
+
+
+def page() -> str:
+    """Return the text of the page."""
+    served = {(method.upper(), path) for path, item in _app().openapi()["paths"].items() for method in item}
+    lines = [_HEAD]
+    for title, operations in OPERATIONS.items():
+        done = [item for item in operations if (item.method, item.path) in served]
+        lines += [f"## {title}: {len(done)} of {len(operations)}", ""]
+        rows = [_row(item, item in done) for item in operations]
+        headings = ("Operation", "Call", "Asset permission", "Versions", "Done", "Tried with")
+        lines += [*table(headings, rows), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _row(item: Operation, done: bool) -> tuple[str, ...]:
+    action = f"?action={item.action}" if item.action else ""
+    call = f"`{item.method} {item.path}{action}`"
+    tried = ", ".join(tried_with(item)) if done else ""
+    return (item.name, call, item.permission, item.versions, "yes" if done else "no", tried)
+
+
+def tried_with(item: Operation) -> list[str]:
+    """Return the clients that call it."""
+    # The end of the path as a whole: not /ai of /ai-normalized. Tests also write {BASE}/meta-delete.
+    tail = re.escape(item.path.removeprefix(TSDB))
+    last = re.escape(item.path.rpartition("/")[2])
+    named = re.compile(
+        rf"(?:v2\.1|[\"'({{}}\s]){tail}(?=[?\"'`\s,)])"
+        rf"|BASE}}/{last}(?=[?\"'`\s,)])"
+        rf"|enos {item.method} \"{tail.removeprefix('/')}\?"
+        rf"|token_call\(.*\"{last}\""
+    )
+    found = []
+    for client, patterns in CLIENTS:
+        texts = [path.read_text(encoding="utf-8") for pattern in patterns for path in ROOT.glob(pattern)]
+        if any(_calls(text, named, item.action) for text in texts):
+            found.append(client)
+    return found
+
+
+def _calls(text: str, named: re.Pattern[str], action: str | None) -> bool:
+    if named.search(text) is None:
+        return False
+    return action is None or f"action={action}" in text or bool(re.search(rf"action\W+{action}", text))
+
+
+def _app() -> FastAPI:
+    return create_app(SimpleNamespace(db=None))
