@@ -60,18 +60,26 @@ class Problem(Exception):
     ) -> None:
         super().__init__(detail)
         self.code = ProblemCode(code)
-        self.detail = detail
-        self.hint = hint
-        self.fields = tuple(fields)
+        self.detail = _writable(detail)
+        self.hint = _writable(hint)
+        self.fields = tuple(
+            FieldProblem(_writable(field.name), _writable(field.expected), _writable(field.got))
+            for field in fields
+        )
         self.reason = reason
 
 
-def invalid(name: str, expected: str, got: object = "") -> Problem:
+def _writable(text: str) -> str:
+    """Return ``text`` without lone surrogates: what a caller sent must not break the answer that names it."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def invalid(name: str, expected: str, got: object = "", *, hint: str = "") -> Problem:
     """Return the problem of a single bad field; long values are cut so that an answer stays small."""
     shown = str(got)
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
     field = FieldProblem(name, expected, shown)
-    return Problem(ProblemCode.INVALID, field.sentence(), fields=(field,))
+    return Problem(ProblemCode.INVALID, field.sentence(), hint=hint, fields=(field,))
 
 
 class FailureClass(StrEnum):

@@ -196,12 +196,27 @@ def test_a_bad_job_id_is_refused_by_name(site: Site, job_id: str) -> None:
         ({"modelId": 7.5}, "modelId"),
         ({"pointIds": "p,q"}, "pointIds"),
         ({"pointIds": "p", "pointId": "q"}, "pointIds"),
+        ({"pointID": "p"}, "pointID"),
+        ({"points": "p"}, "points"),
+        ({"pointId": ""}, "pointId"),
+        ({"pointId": " "}, "pointId"),
     ],
 )
 def test_a_bad_field_is_named_and_nothing_is_stored(site: Site, change: dict[str, Any], field: str) -> None:
     site.fill("a1")
     answer = site.submit(**change)
     assert answer["code"] == 80400 and field in answer["msg"], answer
+    assert site.details()["data"]["total"] == 0
+
+
+@pytest.mark.parametrize("field", ["pointId", "pointIds"])
+def test_a_point_that_is_null_does_not_mean_every_point(site: Site, field: str) -> None:
+    site.fill("a1")
+    body = {"modelId": "m", "assetIds": "a1", "startTime": str(START), "endTime": str(END), field: None}
+    answer = site.gateway.call(
+        "POST", f"{BASE}/tsdb-delete", f"orgId={site.gateway.org_id}", json.dumps(body)
+    )
+    assert answer["code"] == 80400 and field in answer["msg"] and "leave" in answer["submsg"]
     assert site.details()["data"]["total"] == 0
 
 

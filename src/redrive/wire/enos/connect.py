@@ -24,6 +24,7 @@ from redrive.services.timeseries import registry
 from redrive.wire.acknowledgement import acknowledged
 from redrive.wire.enos import parameters
 from redrive.wire.enos.auth import enos_uploader
+from redrive.wire.enos.descriptions import NUMBERED, call, fields, parameter
 from redrive.wire.enos.envelope import GeneralRoute, answer_general
 from redrive.wire.enos.form import Form, read_form
 
@@ -41,7 +42,23 @@ _LOCAL = "local://"
 _DIGITS = re.compile(r"-?[0-9]{1,16}", re.ASCII)
 
 
-@router.post("/integration")
+_MESSAGE = {
+    "type": "string",
+    "format": "binary",
+    "description": f"JSON: method {METHOD}, version {VERSION}, params: a list of {{assetId, time, measurepoints}}",
+}
+_DESCRIBED = call(
+    query=[
+        parameter("action", {"type": "string", "enum": [ACTION]}, required=True),
+        parameter("realTimeIntegration", {"type": "boolean", "default": True}, about="false: backfill"),
+    ],
+    body=fields({"enos-message": _MESSAGE}, ["enos-message"]),
+    form="multipart/form-data",
+    answer=NUMBERED,
+)
+
+
+@router.post("/integration", openapi_extra=_DESCRIBED)
 async def integration(request: Request, principal: Uploader) -> Response:
     """Store the measurement points of a message: all of them, durable when this answers, or none."""
     action = request.query_params.get("action")

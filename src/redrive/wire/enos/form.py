@@ -20,9 +20,6 @@ from redrive.wire.bodies import too_large
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
-
 #: Limits of the vendor's page.
 MESSAGE_BYTES = 512 * 1024
 FILE_BYTES = 100 * 1024 * 1024

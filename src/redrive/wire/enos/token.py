@@ -23,12 +23,38 @@ from redrive.errors import Problem, ProblemCode
 from redrive.identity.authentication import Authenticator, Credential, refused
 from redrive.identity.tokens import Token, check_clock, present_token, refreshed_token, use_proof
 from redrive.wire.enos.codes import GATEWAY_FAULT, OK, gateway_code
+from redrive.wire.enos.descriptions import TEXT, Schema, call, fields
 from redrive.wire.enos.envelope import EnosRoute, render
 from redrive.wire.refusals import log_bug
 
 BUSINESS = "apim-token-service"
 
 _TIMESTAMP_DIGITS = 16
+
+_ANSWER: Schema = {
+    "type": "object",
+    "required": ["status", "msg", "business", "data"],
+    "properties": {
+        "status": {"type": "integer"},
+        "msg": {"type": "string"},
+        "business": {"type": "string"},
+        "data": {
+            "type": ["object", "null"],
+            "required": ["accessToken", "expire"],
+            "properties": {"accessToken": {"type": "string"}, "expire": {"type": "integer"}},
+        },
+    },
+}
+
+
+def _described(**more: Schema) -> dict[str, Any]:
+    names: dict[str, Schema] = {
+        "appKey": TEXT,
+        "encryption": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "timestamp": {"type": ["integer", "string"], "description": "epoch milliseconds"},
+        **more,
+    }
+    return call(body=fields(names, list(names)), answer=_ANSWER, organization=False)
 
 
 class TokenRoute(EnosRoute):
@@ -61,7 +87,7 @@ async def _read_body(request: Request) -> dict[str, Any]:
 Body: TypeAlias = Annotated[dict[str, Any], Depends(_read_body)]
 
 
-@router.post("/get")
+@router.post("/get", openapi_extra=_described())
 def get_token(request: Request, body: Body) -> Response:
     """Return the key pair's present access token; make one where there is none."""
     proof = _prove(request, body)
@@ -71,7 +97,7 @@ def get_token(request: Request, body: Body) -> Response:
     return _success(token)
 
 
-@router.post("/refresh")
+@router.post("/refresh", openapi_extra=_described(accessToken=TEXT))
 def refresh_token(request: Request, body: Body) -> Response:
     """Return a new access token for a living one, which lives on until its own end."""
     old = _text(body, "accessToken")

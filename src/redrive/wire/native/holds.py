@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, Field
 from starlette.requests import Request
 
 from redrive.clock import from_ms, to_ms
@@ -16,6 +16,7 @@ from redrive.services.timeseries import holds
 from redrive.services.timeseries.boxes import Box, Points
 from redrive.wire.native.auth import SECURITY, Caller
 from redrive.wire.native.problems import PROBLEM_RESPONSES, NativeRoute
+from redrive.wire.native.shapes import NO_NUL
 
 router = APIRouter(
     prefix="/v1/timeseries/holds",
@@ -29,7 +30,7 @@ router = APIRouter(
 _FOREVER_MS = 253_402_300_800_000
 _BEGINNING_MS = -62_135_596_800_000
 
-Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Name = Annotated[str, Field(min_length=1, max_length=256, pattern=NO_NUL)]
 
 
 class HoldRange(BaseModel):
@@ -39,7 +40,7 @@ class HoldRange(BaseModel):
     points: list[Name] | None = Field(default=None, max_length=10_000, description="absent: every point")
     start: AwareDatetime | None = Field(default=None, description="absent: from the beginning")
     end: AwareDatetime | None = Field(default=None, description="absent: for good")
-    reason: str = Field(min_length=1, max_length=holds.REASON_LIMIT)
+    reason: str = Field(min_length=1, max_length=holds.REASON_LIMIT, pattern=NO_NUL)
 
 
 class HoldBody(BaseModel):

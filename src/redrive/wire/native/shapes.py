@@ -22,13 +22,13 @@ PAGE_LIMIT = 500
 IDS_LIMIT = 10_000
 
 #: PostgreSQL has no text with the character NUL.
-_NO_NUL = r"^[^\x00]*$"
-Word = Annotated[str, Field(min_length=1, max_length=200, pattern=_NO_NUL)]
-Subject = Annotated[str, Field(min_length=1, max_length=1000, pattern=_NO_NUL)]
+NO_NUL = r"^[^\x00]*$"
+Word = Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL)]
+Subject = Annotated[str, Field(min_length=1, max_length=1000, pattern=NO_NUL)]
 #: Where a page begins: behind an id, or behind a phase and an id.
 Place = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,18}$")]
 UnitPlace = Annotated[str, Field(pattern=r"^[0-9]{1,5}-[1-9][0-9]{0,18}$")]
-Reason = Annotated[str, Field(max_length=1000, pattern=_NO_NUL, description="kept in the job's history")]
+Reason = Annotated[str, Field(max_length=1000, pattern=NO_NUL, description="kept in the job's history")]
 Limit = Annotated[int, Field(ge=1, le=PAGE_LIMIT)]
 
 

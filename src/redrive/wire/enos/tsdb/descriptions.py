@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from redrive.wire.enos.descriptions import Schema, call, fields
+
 _TIME = "2019-06-01T00:00:00+08:00, or 2019-06-01 00:00:00 in each device's local time"
 _FLAG = {"type": "boolean", "default": False}
 
@@ -71,17 +73,7 @@ MANDATORY = frozenset(
 )
 
 
-def described(fields: Sequence[str], *more: str) -> dict[str, Any]:
-    """Return the description of a call that takes ``fields``; ``more`` are mandatory in this call too."""
-    required = sorted({name for name in fields if name in MANDATORY} | set(more))
-    schema = {
-        "type": "object",
-        "required": required,
-        "properties": {name: FIELDS[name] for name in fields},
-    }
-    return {
-        "parameters": [
-            {"name": "orgId", "in": "query", "required": True, "schema": {"type": "string"}},
-        ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-    }
+def described(names: Sequence[str], *more: str, query: Sequence[Schema] = ()) -> dict[str, Any]:
+    """Return the description of a call that takes ``names``; ``more`` are mandatory in this call too."""
+    required = {name for name in names if name in MANDATORY} | set(more)
+    return call(query=query, body=fields({name: FIELDS[name] for name in names}, sorted(required)))

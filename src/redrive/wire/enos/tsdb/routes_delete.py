@@ -17,6 +17,7 @@ from redrive.identity.access import Action, Principal, require_assets
 from redrive.services.timeseries import deletion, point_removal
 from redrive.wire.enos import parameters
 from redrive.wire.enos.auth import enos_principal, enos_writer
+from redrive.wire.enos.descriptions import TEXT, call, fields, parameter
 from redrive.wire.enos.envelope import TsdbRoute, answer
 from redrive.wire.enos.tsdb import deletion_shapes as shapes
 
@@ -30,10 +31,39 @@ Body: TypeAlias = Annotated[dict[str, Any], Depends(parameters.json_object)]
 _EARLIEST_MS, _LATEST_MS = -62_135_596_800_000, 253_402_300_799_999
 PAGE_SIZE, PAGE_SIZE_LIMIT, PAGE_LIMIT = 10, 1000, 1_000_000
 
+_INSTANT = {"type": "string", "pattern": "^-?[0-9]{1,15}$", "description": "epoch milliseconds, inclusive"}
+_SUBMIT = call(
+    body=fields(
+        {
+            "modelId": TEXT,
+            "pointId": {**TEXT, "description": "without it every point is deleted"},
+            "pointIds": {**TEXT, "description": "accepted for pointId where it names one point"},
+            "assetIds": {**TEXT, "description": "assets, separated by commas"},
+            "startTime": _INSTANT,
+            "endTime": _INSTANT,
+        },
+        ["modelId", "assetIds", "startTime", "endTime"],
+    )
+)
+_DETAILS = call(
+    query=[
+        parameter("queryId", TEXT, about="a model, point or job"),
+        parameter("id", TEXT, about="the same"),
+        parameter("pageNo", {"type": "integer", "minimum": 1, "maximum": PAGE_LIMIT, "default": 1}),
+        parameter(
+            "pageSize", {"type": "integer", "minimum": 1, "maximum": PAGE_SIZE_LIMIT, "default": PAGE_SIZE}
+        ),
+    ]
+)
+_RESUBMIT = call(query=[parameter("JobId", {"type": "string", "pattern": "^[0-9]{1,19}$"}, required=True)])
+_REMOVE_POINT = call(body=fields({"modelId": TEXT, "pointId": TEXT}, ["modelId", "pointId"]))
+_SUBMIT_KEYS = frozenset(_SUBMIT["requestBody"]["content"]["application/json"]["schema"]["properties"])
 
-@router.post("/tsdb-delete")
+
+@router.post("/tsdb-delete", openapi_extra=_SUBMIT)
 def submit(request: Request, principal: Writer, body: Body) -> Response:
     """Store a deletion job and answer its id; nothing is deleted before it runs."""
+    _refuse_what_may_narrow(body)
     wanted = deletion.Request(
         model_id=parameters.text(body, "modelId"),
         point_id=_point(body),
@@ -45,6 +75,17 @@ def submit(request: Request, principal: Writer, body: Body) -> Response:
     parts = request.app.state.parts
     job_id = deletion.submit(parts.db, principal.tenant_id, principal.org_id, wanted, actor=principal.actor)
     return answer(job_id)
+
+
+def _refuse_what_may_narrow(body: dict[str, Any]) -> None:
+    """Refuse what is not understood: ``pointID``, or a ``pointId`` that is empty, would delete every point."""
+    for key in body:
+        if key not in _SUBMIT_KEYS:
+            names = ", ".join(sorted(_SUBMIT_KEYS))
+            raise invalid(key[:80] or "body", "no such parameter in this call", hint=f"it takes {names}")
+    for key in ("pointId", "pointIds"):
+        if key in body and parameters.optional_text(body, key) is None:
+            raise invalid(key, "a point", body[key] or "", hint=f"to delete every point leave {key} out")
 
 
 def _point(body: dict[str, Any]) -> str | None:
@@ -64,7 +105,7 @@ def _point(body: dict[str, Any]) -> str | None:
     return alias[0]
 
 
-@router.get("/delete-detail")
+@router.get("/delete-detail", openapi_extra=_DETAILS)
 def details(request: Request, principal: Reader) -> Response:
     """List deletion jobs, newest first; those on assets outside the caller's scope are not shown."""
     query = request.query_params
@@ -89,7 +130,7 @@ def details(request: Request, principal: Reader) -> Response:
     return answer(shapes.page(listed, page, size))
 
 
-@router.put("/resubmit")
+@router.put("/resubmit", openapi_extra=_RESUBMIT)
 def resubmit(request: Request, principal: Writer) -> Response:
     """Give a failed job another attempt under the same id; what it has erased stays erased."""
     job_id = parameters.integer(request.query_params, "JobId", low=1, high=2**63 - 1)
@@ -110,7 +151,7 @@ def resubmit(request: Request, principal: Writer) -> Response:
     return answer("success")
 
 
-@router.post("/meta-delete")
+@router.post("/meta-delete", openapi_extra=_REMOVE_POINT)
 def remove_point(request: Request, principal: Writer, body: Body) -> Response:
     """Store a job that takes a point out of its model, and answer the job's id; samples are not touched."""
     model_id, point_id = parameters.text(body, "modelId"), parameters.text(body, "pointId")

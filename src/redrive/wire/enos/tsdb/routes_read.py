@@ -28,6 +28,7 @@ from redrive.services.timeseries.reads.newest import check_dead, read_last_chang
 from redrive.services.timeseries.reads.samples import Boundary, SampleQuery, read_samples
 from redrive.services.timeseries.reads.selection import Reader, Selection
 from redrive.wire.enos.auth import enos_principal, enos_writer
+from redrive.wire.enos.descriptions import parameter
 from redrive.wire.enos.envelope import TsdbRoute, answer
 from redrive.wire.enos.parameters import boolean, integer, json_object, optional_text
 from redrive.wire.enos.tsdb import codes, parameters, shapes
@@ -54,6 +55,7 @@ _TODAY = (*SERIES, *SHOWN)
 _CHANGES = (*SERIES, *SPAN, *SHOWN, "autoInterpolate")
 _DURATIONS = (*SERIES, *SPAN, *SHOWN, "status", "ifWithUnknown")
 _LATEST = (*SERIES, *SHOWN, *LATEST)
+_ACTION = parameter("action", {"type": "string", "enum": ["delete"]}, about="without it the call reads")
 _FILTER = (*FILTER, *LATEST, *SHOWN)
 _LAST_CHANGED = (*SERIES, *SHOWN, "ifWithLocalTime")
 _DEAD = ("payload",)
@@ -152,7 +154,7 @@ def di_duration(request: Request, caller: Caller, body: Body) -> Response:
     return answer(shapes.durations(found), submsg=None)
 
 
-@router.post("/latest", openapi_extra=described(_LATEST))
+@router.post("/latest", openapi_extra=described(_LATEST, query=[_ACTION]))
 def latest_or_delete(
     request: Request, caller: Annotated[Principal, Depends(reader_or_writer)], body: Body
 ) -> Response:
