@@ -33,6 +33,7 @@ run: $(READY) ## start a server on ./redrive-data
 
 test: $(READY) lint ## everything but the long runs; as root also what needs Debian packages
 	$(PYTEST) -n $(JOBS) -m "not torture"
+	@scripts/debian_packages.sh $(POSTGRES15)/postgres postgresql-15
 	@if [ -x $(POSTGRES15)/postgres ]; then \
 		echo "== engine and database on Debian's PostgreSQL 15 =="; \
 		REDRIVE_TEST_POSTGRES_BIN=$(POSTGRES15) $(PYTEST) -n $(JOBS) -m "not torture" tests/engine \

@@ -130,6 +130,8 @@ SLOW = {
     "test_apart.py",
     "test_crash.py",
     "test_deletion_crash.py",
+    "test_deletion_storms.py",
+    "test_fuzz.py",
     "test_gateway_poseidon.py",
     "test_quickstart.py",
     "test_storage_concurrency.py",

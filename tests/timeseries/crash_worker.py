@@ -5,6 +5,7 @@ It runs deletions in many small units, the mover and compaction beside them.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -19,7 +20,8 @@ from redrive.services.timeseries.storage import SampleStore
 def main() -> None:
     failpoints.arm_all(os.environ.get("REDRIVE_FAILPOINTS", ""))
     with Database(sys.argv[1], name="crash-worker", idle_seconds=claiming.IDLE_SECONDS) as db:
-        store = SampleStore(sys.argv[2], None, db)
+        options = json.loads(os.environ.get("STORAGE_OPTIONS", "null"))
+        store = SampleStore(sys.argv[2], options, db)
         kinds = [deletion_job.kind(store, unit_rows=5), mover.kind(store), compaction.kind(store)]
         worker = Worker(db, kinds, threads=2, lease_seconds=float(os.environ.get("LEASE_SECONDS", "1")))
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
