@@ -223,23 +223,23 @@ def at_steady_rate(callers: list[Any], act: Callable[[Any, int], object], count:
 
 def retries(port: int, credentials: Credentials, seconds: int, jobs: int) -> None:
     count = min(seconds * RATE, jobs // 60)
-    ours = [Caller(port, credentials) for _ in range(8)]  # the server closes what lay idle
-    vendors = [VendorCaller(port, credentials) for _ in range(8)]
-    deletions = failed_jobs(ours[0], count, kind="timeseries.deletion")
-    others = failed_jobs(ours[0], 2 * count)
+    ours = Caller(port, credentials)
+    deletions = failed_jobs(ours, count, kind="timeseries.deletion")
+    others = failed_jobs(ours, 2 * count)
     others = [job_id for job_id in dict.fromkeys(others) if job_id not in set(deletions)]
     keyed = others[count:]
     reason = {"reason": "bench"}
-    measured = {
-        "retry call": (ours, lambda call, n: call(f"/v1/jobs/{others[n]}/retry", reason), count),
+    measured: dict[str, tuple[type[Caller], Callable[[Any, int], object], int]] = {
+        "retry call": (Caller, lambda call, n: call(f"/v1/jobs/{others[n]}/retry", reason), count),
         "retry call with Idempotency-Key": (
-            ours,
+            Caller,
             lambda call, n: call(f"/v1/jobs/{keyed[n]}/retry", reason, **{"Idempotency-Key": keyed[n]}),
             len(keyed),
         ),
-        "resubmit call": (vendors, lambda call, n: call.resubmit(deletions[n]), count),
+        "resubmit call": (VendorCaller, lambda call, n: call.resubmit(deletions[n]), count),
     }
-    for label, (callers, act, many) in measured.items():
+    for label, (kind, act, many) in measured.items():
+        callers = [kind(port, credentials) for _ in range(8)]  # new ones: the server closes what lay idle
         act_on = at_steady_rate(callers, act, many)
         p50, p99 = figures(f"{label} at {RATE}/s", act_on)
         report(Figure(f"{label} at {RATE}/s, {jobs:,} jobs: median", p50, "ms", "<= 5"))

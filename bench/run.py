@@ -60,8 +60,7 @@ def run(benchmark: Benchmark, arguments: tuple[str, ...]) -> tuple[list[dict[str
     """Run one; return its figures, and what went wrong ("" where nothing did)."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
-        # Its folder is on the path too: some read each other by their bare names.
-        paths = [str(ROOT), str(ROOT / "bench"), os.environ.get("PYTHONPATH", "")]
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
         env = {**os.environ, RESULTS_FILE: str(results), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         command = [sys.executable, "-m", f"bench.{benchmark.name}", *arguments]
         try:

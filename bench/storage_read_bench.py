@@ -1,6 +1,6 @@
 """One point, one day out of many samples, after continuous small ingest with compaction beside it.
 
-    python bench/storage_read_bench.py [--millions 100] [--moves 300]
+    python -m bench.storage_read_bench [--millions 100] [--moves 300]
 
 Fills a table in big appends, then appends small batches (as the mover does, one per second of arrival) and
 compacts as it goes. Prints read times with a fresh snapshot each, the number of files, and the memory used.
@@ -12,14 +12,14 @@ import argparse
 import resource
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-import storage_bench as shapes
 
+from bench import storage_bench as shapes
+from bench.results import Figure, report
 from redrive.database import Database, migrate
 from redrive.database.embedded import EmbeddedPostgres
 from redrive.services.timeseries.boxes import Box, Points
@@ -86,12 +86,18 @@ def main() -> None:
                     f"first {times[0]:.1f}, median {statistics.median(times):.1f}, worst {max(times):.1f} ms"
                 )
                 print(f"  one point, day {day} of {days}: {rows} rows, {shown}")
+                what = f"one point, day {day + 1}, out of {snapshot.rows / 1e6:.0f} M samples"
+                report(Figure(f"{what}: median", statistics.median(times), "ms", "<= 50"))
+                report(Figure(f"{what}: worst of 20", max(times), "ms", "<= 50"))
             store.close()
     finally:
         server.stop()
         shutil.rmtree(folder, ignore_errors=True)
-    print(
-        f"memory at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB", file=sys.stdout
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    report(
+        Figure(
+            "memory of a process that fills, moves, compacts and reads", memory, "MB", "<= 600", note="peak"
+        )
     )
 
 

@@ -132,6 +132,7 @@ SLOW = {
     "test_deletion_crash.py",
     "test_deletion_storms.py",
     "test_fuzz.py",
+    "test_flow_with_poseidon_and_curl.py",
     "test_gateway_poseidon.py",
     "test_quickstart.py",
     "test_storage_concurrency.py",

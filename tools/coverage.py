@@ -88,7 +88,7 @@ CLIENTS = (
         ),
     ),
     ("demo (httpx)", ("demo/*.py",)),
-    ("curl", ("docs/quickstart.md",)),
+    ("curl", ("docs/quickstart.md", "tests/wire_enos/*curl*.py")),
     ("Poseidon 0.2.0", ("tests/wire_enos/*poseidon*.py",)),
 )
 

@@ -14,6 +14,7 @@ from redrive.identity.bootstrap import bootstrap
 from redrive.identity.credentials import Credentials, credentials_file, read_credentials
 from redrive.identity.sealing import Sealer
 from redrive.settings import Settings
+from tests.wire_enos import poseidon_client
 from tests.wire_enos.gateway_caller import Gateway, echo_app, serving
 
 
@@ -48,3 +49,9 @@ def http(db: Database, settings: Settings, authenticator: Authenticator) -> Iter
 @pytest.fixture
 def gateway(http: httpx.Client, credentials: Credentials) -> Gateway:
     return Gateway(http, credentials.org_id, credentials.access_key, credentials.secret_key)
+
+
+@pytest.fixture(scope="session")
+def poseidon_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has the vendor's client."""
+    return poseidon_client.installed(tmp_path_factory.mktemp("poseidon"))

@@ -1,14 +1,11 @@
-"""The vendor's published Python client, unmodified, as an outside program: it is GPL and never imported here."""
+"""The vendor's published Python client against the gateway: every way in, every refusal."""
 
 from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -21,74 +18,7 @@ from redrive.identity.sealing import Sealer
 from redrive.identity.server_keys import public_key
 from redrive.settings import Settings
 from tests.wire_enos.gateway_caller import ECHO, WRITE, Gateway, echo_app, new_caller, serving
-
-_PROGRAM = """
-import json, sys
-from poseidon import poseidon
-asked = json.load(sys.stdin)
-if asked["public_key"]:
-    poseidon.pubkey = asked["public_key"].encode()
-got = poseidon.urlopen(asked["key"], asked["secret"], asked["url"], asked["data"], asked["headers"], asked["method"])
-print("ANSWER" + json.dumps(got))
-"""
-
-
-@pytest.fixture(scope="session")
-def poseidon_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python of its own with the client; skipped only where the registry cannot be reached."""
-    folder = tmp_path_factory.mktemp("poseidon")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=60)
-    python = folder / "bin" / "python"
-    done = subprocess.run(
-        [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "enos-poseidon==0.2.0"],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"the package registry is not reachable: {done.stderr.strip()[-200:]}")
-    return python
-
-
-@dataclass
-class Client:
-    """One call of the client per process."""
-
-    python: Path
-    url: str
-    key: str
-    secret: str
-    public_key: str = ""
-    told: list[str] = field(default_factory=list)
-
-    def opens(
-        self,
-        call: str,
-        data: object = None,
-        headers: dict[str, str] | None = None,
-        method: str | None = None,
-    ) -> Any:
-        asked = {
-            "key": self.key,
-            "secret": self.secret,
-            "public_key": self.public_key,
-            "url": self.url + call,
-            "data": data,
-            "headers": headers,
-            "method": method,
-        }
-        done = subprocess.run(
-            [self.python, "-c", _PROGRAM],
-            input=json.dumps(asked),
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-        before, _, answer = done.stdout.rpartition("ANSWER")
-        assert before == "", before
-        return json.loads(answer)
+from tests.wire_enos.poseidon_client import Client
 
 
 @pytest.fixture
