@@ -52,6 +52,7 @@ BENCHMARKS = (
     Benchmark("ingest_over_http", 10, (), ("--seconds", "1")),
     Benchmark("deletion_end_to_end", 15, ("--postgres",), ("--days", "1")),
     Benchmark("storage_bench", 15, (), ("--days", "1")),
+    Benchmark("reads_over_http", 15, (), ("--days", "1", "--minutes", "20")),
     Benchmark("storage_read_bench", 20, (), ("--millions", "5", "--moves", "20")),
 )
 
