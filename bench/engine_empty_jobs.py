@@ -21,6 +21,7 @@ from pathlib import Path
 import psycopg
 
 from bench import peers_environment
+from bench.memory import peak_megabytes
 from bench.results import Figure, report
 from redrive.database import Database, migrate
 from redrive.database.embedded import EmbeddedPostgres
@@ -105,13 +106,6 @@ def until_empty(url: str, question: str) -> bool:
                 return True
             time.sleep(0.5)
     return False
-
-
-def peak_megabytes(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError("the kernel tells every process's peak")
 
 
 def measure_peer(server: EmbeddedPostgres, name: str, url: str, seconds: float) -> float:
