@@ -17,7 +17,7 @@ from redrive.engine.kinds import Done, Outcome, RetryPolicy, Work
 from redrive.engine.model import JobState, NewJob, NewUnit, UnitState
 from redrive.engine.settling import Settlement, settle
 from redrive.errors import Failure
-from tests.engine.scene import TENANT, ended, job, kind, submit, until, working
+from tests.engine.scene import TENANT, ended, hurry, job, kind, submit, until, working
 
 FAILURE = {"code": "x", "detail": "y", "class": "permanent", "fingerprint": "f"}
 KINDS = ["test.kind"]
@@ -128,9 +128,10 @@ def test_arming_the_same_again_keeps_its_count() -> None:
 def test_a_unit_that_kills_its_worker_every_time_fails_in_the_end(db: Database) -> None:
     job_id = submit(db)
     for _ in range(3):
+        hurry(db)
         claim(db, lease_seconds=0.01)
         time.sleep(0.02)
-        maintenance.put_back_lapsed(db, KINDS, [])
+        maintenance.put_back_lapsed(db, KINDS, [], 0)
     with working(db, kind(retry=RetryPolicy(max_lapses=3))):
         failed = ended(db, job_id)
     assert failed.state is JobState.FAILED and failed.failure is not None
@@ -161,7 +162,7 @@ def test_heartbeats_go_on_while_a_unit_stands_behind_its_fence(db: Database) -> 
         thread.start()
         thread.join(5)
         assert not thread.is_alive()
-        maintenance.put_back_lapsed(db, KINDS, [])
+        maintenance.put_back_lapsed(db, KINDS, [], 0)
     assert beaten == [{first.unit_id: None, second.unit_id: None}]
 
 
@@ -171,8 +172,8 @@ def test_a_unit_behind_its_fence_is_not_taken_away(db: Database) -> None:
     with db.transaction() as conn:
         claiming.fence(conn, work)
         time.sleep(0.05)
-        assert maintenance.put_back_lapsed(db, KINDS, []) == 0
-    assert maintenance.put_back_lapsed(db, KINDS, []) == 1
+        assert maintenance.put_back_lapsed(db, KINDS, [], 0) == 0
+    assert maintenance.put_back_lapsed(db, KINDS, [], 0) == 1
 
 
 def test_a_worker_that_froze_behind_its_fence_does_not_keep_its_locks(db: Database) -> None:
@@ -184,7 +185,7 @@ def test_a_worker_that_froze_behind_its_fence_does_not_keep_its_locks(db: Databa
         frozen.transaction() as conn,
     ):
         claiming.fence(conn, work)
-        until(lambda: maintenance.put_back_lapsed(db, KINDS, []) == 1, 5)
+        until(lambda: maintenance.put_back_lapsed(db, KINDS, [], 0) == 1, 5)
         conn.execute("select 1")
 
 

@@ -17,7 +17,7 @@ from redrive.engine.kinds import Work
 from redrive.engine.model import NewUnit, UnitState
 from redrive.engine.settling import Settlement, settle
 from redrive.errors import Problem
-from tests.engine.scene import TENANT, check_counts, submit
+from tests.engine.scene import TENANT, check_counts, hurry, submit
 
 FAILURE = {"code": "x", "detail": "y", "class": "permanent", "fingerprint": "f"}
 KINDS = ["test.kind"]
@@ -65,7 +65,7 @@ class History:
         if not self.held:
             return
         work = self.held.pop(which % len(self.held))
-        assert settle(self.db, [self._outcome(work, how)]) == {work.unit_id}
+        assert settle(self.db, [self._outcome(work, how)]) == {(work.unit_id, work.claim)}
         self.lost.append(work)
 
     def _outcome(self, work: Work, how: str) -> Settlement:
@@ -86,7 +86,7 @@ class History:
             conn.execute(
                 "update units set lease_until = clock_timestamp() - interval '1 s' where state = 'running'"
             )
-        maintenance.put_back_lapsed(self.db, KINDS, KINDS if probed else [])
+        maintenance.put_back_lapsed(self.db, KINDS, KINDS if probed else [], 0)
         self.lost += self.held
         self.held = []
 
@@ -142,6 +142,7 @@ class History:
                 with contextlib.suppress(Problem):
                     self.db.run(partial(recovery.resume, tenant_id=TENANT, job_id=job_id, actor="tester"))
             maintenance.admit_held(self.db)
+            hurry(self.db)
             self.claim(50)
             if not self.held:
                 break

@@ -37,7 +37,7 @@ def lapse(db: Database, probed: list[str] | None = None) -> None:
         conn.execute(
             "update units set lease_until = clock_timestamp() - interval '1 s' where state = 'running'"
         )
-    maintenance.put_back_lapsed(db, KINDS, probed or [])
+    maintenance.put_back_lapsed(db, KINDS, probed or [], 0)
 
 
 def only_unit(db: Database, job_id: int) -> Any:
@@ -81,7 +81,7 @@ def test_a_lapsed_unit_is_claimed_with_a_higher_number_and_the_old_outcome_chang
     assert new.claim == old.claim + 1 and new.lapsed
     assert settle(db, [outcome(old, ledger={"by": "old"})]) == set()
     assert only_unit(db, job_id).state is UnitState.RUNNING
-    assert settle(db, [outcome(new, ledger={"by": "new"}, redone=True)]) == {new.unit_id}
+    assert settle(db, [outcome(new, ledger={"by": "new"}, redone=True)]) == {(new.unit_id, new.claim)}
     assert only_unit(db, job_id).ledger == {"by": "new"}
     with db.transaction() as conn:
         (attempt,) = jobs.attempts(conn, jobs.get(conn, TENANT, job_id))
@@ -103,7 +103,7 @@ def test_an_outcome_of_a_former_attempt_changes_nothing(db: Database) -> None:
 def test_settling_twice_changes_nothing_the_second_time(db: Database) -> None:
     job_id = submit(db)
     (work,) = claim(db)
-    assert settle(db, [outcome(work)]) == {work.unit_id}
+    assert settle(db, [outcome(work)]) == {(work.unit_id, work.claim)}
     assert settle(db, [outcome(work)]) == set()
     assert job(db, job_id).done_units == 1
 

@@ -43,7 +43,13 @@ def claim(
             conn.execute(queries.park, {"unit_ids": unwanted})
         return [row for row in rows if row.claim is not None]
 
-    return [_work(db, row) for row in db.run(take)]
+    works = []
+    for row in db.run(take):
+        works.append(work := _work(db, row))
+        if row.wanted is not None:
+            # Claimed for its probe alone: it must not run once that has answered.
+            work.request_stop()
+    return works
 
 
 def _work(db: Database, row: Any) -> Work:

@@ -18,7 +18,8 @@ with picked as materialized (
     set state = 'running', started_at = coalesce(j.started_at, now()),
         live_units = j.live_units + case when j.wanted is null then c.waiting else 0 end
     from counts c join owners o on o.id = c.job_id
-    where j.id = c.job_id and j.state in ('queued', 'running') and (j.wanted is null or c.unknown > 0)
+    where j.id = c.job_id and j.state in ('queued', 'running') and not j.held
+      and (j.wanted is null or c.unknown > 0)
     returning j.id, j.attempt, j.wanted, j.spec
 ), claimed as (
     update units u
@@ -27,10 +28,11 @@ with picked as materialized (
         started_at = coalesce(u.started_at, now())
     from picked p join moved m on m.id = p.job_id
     where u.id = p.id and (m.wanted is null or p.was = 'unknown')
-    returning u.id, u.claim, u.attempt, u.tenant_id, u.kind, u.phase, u.label, u.spec, u.tries, u.lapses, u.cursor, m.spec as job_spec
+    returning u.id, u.claim, u.attempt, u.tenant_id, u.kind, u.phase, u.label, u.spec, u.tries, u.lapses, u.cursor, m.spec as job_spec,
+              m.wanted
 )
 select p.id, p.job_id, p.was, c.claim, c.attempt, c.tenant_id, c.kind, c.phase, c.label, c.spec, c.tries, c.lapses, c.cursor,
-       c.job_spec
+       c.job_spec, c.wanted
 from picked p left join claimed c on c.id = p.id;
 
 -- name: park

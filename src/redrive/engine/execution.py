@@ -39,7 +39,7 @@ def execute(kind: Kind, work: Work) -> Settlement | None:
     except LeaseLostError as lost:
         log.warning("unit.lease_lost", unit=work.unit_id, job=work.job_id, detail=str(lost))
         return None
-    except Exception as error:
+    except BaseException as error:  # a panic of an extension module is no Exception
         return _failed(kind, work, _explained(work, error))
     return settlement
 
@@ -57,7 +57,7 @@ def refused(kind: Kind, work: Work) -> Settlement:
     return _failed(kind, work, failures.of_bug(ValueError("an outcome that cannot be stored")))
 
 
-def _explained(work: Work, error: Exception) -> Failure:
+def _explained(work: Work, error: BaseException) -> Failure:
     """Return what went wrong as a failure; what is neither that nor an outage is a bug and is logged."""
     if isinstance(error, Failure):
         return error
@@ -75,9 +75,9 @@ def _probe(kind: Kind, work: Work) -> Done | None:
 
 
 def give_back(work: Work) -> Settlement:
-    """Return the settlement of a unit that did not run: as it was, at once."""
+    """Return the settlement of a unit that did not run: as it was, at once, with its lapses."""
     state = UnitState.UNKNOWN if work.probing else UnitState.WAITING
-    return Settlement(work.unit_id, work.job_id, work.claim, work.attempt, state, tries=work.tries)
+    return Settlement(work.unit_id, work.job_id, work.claim, work.attempt, state, tries=work.tries, ran=False)
 
 
 def _settlement(work: Work, outcome: Outcome, *, redone: bool) -> Settlement:

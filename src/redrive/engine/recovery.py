@@ -153,6 +153,10 @@ def retry_each(
     _, retried = retry_many(conn, tenant_id, RetryFilter(ids=job_ids), actor=actor, reason=reason)
     left = [job_id for job_id in job_ids if job_id not in retried]
     states = _states(conn, tenant_id, left)
+    if moved := [job_id for job_id, (state, wanted) in states.items() if not why_not_retry(state, wanted)]:
+        # They failed anew while this call waited for them: what the caller asks for is still meant.
+        _, more = retry_many(conn, tenant_id, RetryFilter(ids=moved), actor=actor, reason=reason)
+        retried |= more
     answers: dict[int, Refusal | None] = {}
     for job_id in job_ids:
         if job_id in retried:

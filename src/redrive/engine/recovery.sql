@@ -11,11 +11,10 @@ where j.tenant_id = %(tenant_id)s and j.state = any(%(states)s::text[]) and j.st
 -- name: retry
 -- New attempts of failed or cancelled jobs: done units are kept, failed ones wait again. One statement,
 -- whatever the number; the update of the job is the lock, so of two at once one finds nothing left to do.
-with again as (
-    update jobs j
-    set state = 'queued', attempt = j.attempt + 1, open_units = j.open_units + j.failed_units, failed_units = 0,
-        attempt_done = 0, attempt_redone = 0, failure = null, fingerprint = null, wanted = null,
-        held = j.capped, run_at = coalesce(%(run_at)s::timestamptz, now()), started_at = null, ended_at = null
+-- A job that began another attempt since this statement did is left out even where that one failed, too: its
+-- units are seen as they were, and its new failure is not the one that was meant.
+with meant as (
+    select j.id, j.attempt from jobs j
     where j.tenant_id = %(tenant_id)s and j.state = any(%(states)s::text[])
       and j.state in ('failed', 'cancelled')
       and (%(kind)s::text is null or j.kind = %(kind)s)
@@ -24,6 +23,13 @@ with again as (
       and (%(created_from)s::timestamptz is null or j.created_at >= %(created_from)s)
       and (%(created_to)s::timestamptz is null or j.created_at < %(created_to)s)
       and (%(ids)s::bigint[] is null or j.id = any(%(ids)s::bigint[]))
+), again as (
+    update jobs j
+    set state = 'queued', attempt = j.attempt + 1, open_units = j.open_units + j.failed_units, failed_units = 0,
+        attempt_done = 0, attempt_redone = 0, failure = null, fingerprint = null, wanted = null,
+        held = j.capped, run_at = coalesce(%(run_at)s::timestamptz, now()), started_at = null, ended_at = null
+    from meant m
+    where j.id = m.id and j.attempt = m.attempt and j.state in ('failed', 'cancelled')
     returning j.id, j.attempt, j.phase, j.lanes, j.capped
 ), ranked as (
     select u.id, a.capped, a.lanes, row_number() over (partition by u.job_id order by u.id) as place

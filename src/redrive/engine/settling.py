@@ -25,6 +25,9 @@ from redrive.engine.model import Json, NewUnit, UnitState
 
 queries = Queries.beside(__file__, "settling.sql")
 
+#: A unit and the number of a claim of it: one unit may be claimed again by the worker that held it before.
+Hold = tuple[int, int]
+
 #: Where a cap got room: a tenant, and the subject of the job that ended.
 Room = tuple[int, str | None]
 
@@ -36,6 +39,7 @@ class Settlement:
     ``state`` done, failed, skipped (replaced by ``added``), waiting (again after ``delay_seconds``) or unknown
     (its probe could not tell; probed again after ``delay_seconds``).
     ``note`` is an event worth keeping, such as a transient failure that will be tried again.
+    ``ran`` is false where the unit was only handed back: what its last claim left behind is still unknown.
     """
 
     unit_id: int
@@ -52,10 +56,16 @@ class Settlement:
     added: Sequence[NewUnit] = ()
     phase: int = 0
     note: tuple[str, Json] | None = None
+    ran: bool = True
+
+    @property
+    def hold(self) -> Hold:
+        """The claim that this is the outcome of."""
+        return (self.unit_id, self.claim)
 
 
-def settle(db: Database, settlements: Sequence[Settlement]) -> set[int]:
-    """Write ``settlements``; return the ids of the units that were ours to settle. Safe to repeat.
+def settle(db: Database, settlements: Sequence[Settlement]) -> set[Hold]:
+    """Write ``settlements``; return the claims that were ours to settle. Safe to repeat.
 
     A repeated call after a lost connection finds its claims stale where the first one got through.
     """
@@ -67,10 +77,10 @@ def settle(db: Database, settlements: Sequence[Settlement]) -> set[int]:
     return ours
 
 
-def _settle(conn: Connection[Any], settlements: Sequence[Settlement]) -> tuple[set[int], set[Room]]:
+def _settle(conn: Connection[Any], settlements: Sequence[Settlement]) -> tuple[set[Hold], set[Room]]:
     moved = conn.execute(queries.settle, _arrays(settlements)).fetchall()
-    ours = {unit_id for row in moved for unit_id in row.unit_ids}
-    landed = [item for item in settlements if item.unit_id in ours]
+    ours = {hold for row in moved for hold in zip(row.unit_ids, row.claims, strict=True)}
+    landed = [item for item in settlements if item.hold in ours]
     _insert_added(conn, landed)
     _log_notes(conn, landed)
     freed = {(row.tenant_id, row.subject) for row in moved if row.capped and row.state == "succeeded"}
@@ -93,6 +103,7 @@ def _arrays(settlements: Sequence[Settlement]) -> dict[str, list[Any]]:
         "failures": [dump(item.failure) if item.failure is not None else None for item in settlements],
         "cursors": [dump(item.cursor) if item.cursor is not None else None for item in settlements],
         "redone": [item.redone for item in settlements],
+        "ran": [item.ran for item in settlements],
         "added": [len(item.added) for item in settlements],
         "added_here": [sum(unit.phase == item.phase for unit in item.added) for item in settlements],
     }

@@ -5,8 +5,8 @@ with input as (
     select * from unnest(
         %(unit_ids)s::bigint[], %(job_ids)s::bigint[], %(claims)s::int[], %(attempts)s::int[], %(states)s::text[],
         %(delays)s::float8[], %(tries)s::int[], %(ledgers)s::text[], %(failures)s::text[], %(cursors)s::text[],
-        %(redone)s::bool[], %(added)s::int[], %(added_here)s::int[])
-        as t (unit_id, job_id, claim, attempt, state, delay, tries, ledger, failure, cursor, redone, added, added_here)
+        %(redone)s::bool[], %(ran)s::bool[], %(added)s::int[], %(added_here)s::int[])
+        as t (unit_id, job_id, claim, attempt, state, delay, tries, ledger, failure, cursor, redone, ran, added, added_here)
 ), owners as materialized (
     select id, wanted from jobs where id in (select job_id from input) order by id for update
 ), settled as (
@@ -14,15 +14,15 @@ with input as (
     set state = i.state,
         ready_at = case when i.state = 'unknown' or i.state = 'waiting' and o.wanted is null
                         then clock_timestamp() + make_interval(secs => i.delay) end,
-        tries = i.tries, lapses = case when i.state = 'unknown' then u.lapses else 0 end, lease_until = null, worker_id = null,
+        tries = i.tries, lapses = case when i.state = 'unknown' or not i.ran then u.lapses else 0 end, lease_until = null, worker_id = null,
         ledger = coalesce(i.ledger::jsonb, u.ledger), failure = i.failure::jsonb,
         cursor = coalesce(i.cursor::jsonb, u.cursor),
         ended_at = case when i.state in ('done', 'failed', 'skipped') then clock_timestamp() end
     from input i join owners o on o.id = i.job_id
     where u.id = i.unit_id and u.claim = i.claim and u.attempt = i.attempt and u.state = 'running'
-    returning u.id, u.job_id, u.state, i.redone, i.added, i.added_here
+    returning u.id, u.claim, u.job_id, u.state, i.redone, i.added, i.added_here
 ), tally as (
-    select job_id, array_agg(id) as unit_ids, count(*) filter (where state <> 'unknown') as settled,
+    select job_id, array_agg(id) as unit_ids, array_agg(claim) as claims, count(*) filter (where state <> 'unknown') as settled,
            count(*) filter (where state = 'done') as done, count(*) filter (where state = 'failed') as failed,
            count(*) filter (where state = 'skipped') as skipped, count(*) filter (where redone) as redone,
            sum(added) as added, sum(added_here) as added_here
@@ -42,7 +42,7 @@ with input as (
         ended_at = case when j.done_units + j.skipped_units + t.done + t.skipped = j.total_units + t.added
                         then clock_timestamp() end
     from tally t where j.id = t.job_id
-    returning j.*, t.unit_ids, t.done + t.failed + t.skipped as closed, t.added as grown
+    returning j.*, t.unit_ids, t.claims, t.done + t.failed + t.skipped as closed, t.added as grown
 ), ended as (
     update attempts a
     set started_at = m.started_at, ended_at = m.ended_at, outcome = 'succeeded',
@@ -52,7 +52,7 @@ with input as (
     insert into events (job_id, attempt, name) select id, attempt, 'succeeded' from moved where state = 'succeeded'
 )
 select id, tenant_id, subject, state, wanted, capped, attempt, phase, lanes, open_units, live_units, failed_units,
-       closed, grown, unit_ids
+       closed, grown, unit_ids, claims
 from moved;
 
 -- name: insert_added_units

@@ -30,7 +30,7 @@ from redrive.database import Database, is_outage
 from redrive.engine import claiming, failpoints, maintenance
 from redrive.engine.execution import execute, give_back, refused
 from redrive.engine.kinds import Kind, Work
-from redrive.engine.settling import Settlement, settle
+from redrive.engine.settling import Hold, Settlement, settle
 from redrive.errors import Failure
 from redrive.ids import new_id
 
@@ -161,22 +161,24 @@ class Worker:
             took = time.monotonic() - begun
             self._seconds_per_unit += (took - self._seconds_per_unit) * 0.1
             if settlement is None:
-                self._forget([work.unit_id])
+                self._forget([(work.unit_id, work.claim)])
             else:
                 self._outcomes.put(settlement)
 
     def _execute(self, work: Work) -> Settlement | None:
         try:
             return execute(self._kinds[work.kind], work)
-        except Exception:
+        except BaseException:
             # A fault in the engine itself: the unit fails, the thread lives.
             log.exception("worker.fault", unit=work.unit_id, job=work.job_id)
             return refused(self._kinds[work.kind], work)
 
-    def _forget(self, unit_ids: Sequence[int]) -> None:
+    def _forget(self, holds: Sequence[Hold]) -> None:
+        """Drop what is held by these claims; the claim loop may have taken the same units again meanwhile."""
         with self._lock:
-            for unit_id in unit_ids:
-                self._held.pop(unit_id, None)
+            for unit_id, claim in holds:
+                if (work := self._held.get(unit_id)) is not None and work.claim == claim:
+                    del self._held[unit_id]
 
     # -- settler
 
@@ -197,7 +199,7 @@ class Worker:
                 self._settle(batch)
 
     def _settle(self, batch: Sequence[Settlement]) -> None:
-        ours: set[int] = set()
+        ours: set[Hold] = set()
         try:
             ours = self._settle_patiently(batch)
         except Exception:
@@ -208,12 +210,12 @@ class Worker:
                 return
             self._settle_refused(batch[0])
         for item in batch:
-            if item.unit_id not in ours:
+            if item.hold not in ours:
                 log.warning("settle.stale", unit=item.unit_id, job=item.job_id, claim=item.claim)
-        self._forget([item.unit_id for item in batch])
+        self._forget([item.hold for item in batch])
         self._wake.set()
 
-    def _settle_patiently(self, batch: Sequence[Settlement]) -> set[int]:
+    def _settle_patiently(self, batch: Sequence[Settlement]) -> set[Hold]:
         """Settle; wait for a database that is away, as long as a claim could still be ours."""
         give_up = time.monotonic() + 10 * self._lease_seconds
         while True:
@@ -229,7 +231,7 @@ class Worker:
         """Fail the unit whose outcome the database refused; where even that fails, its lease runs out."""
         with self._lock:
             work = self._held.get(item.unit_id)
-        if work is None:
+        if work is None or work.claim != item.claim:
             return
         try:
             settle(self._db, [refused(self._kinds[work.kind], work)])
@@ -265,7 +267,7 @@ class Worker:
             if self._stopping.wait(MAINTENANCE_SECONDS):
                 return
             try:
-                maintenance.put_back_lapsed(self._db, list(self._kinds), self._probed)
+                maintenance.put_back_lapsed(self._db, list(self._kinds), self._probed, self._lease_seconds)
                 if turn % ADMIT_EVERY_ROUNDS == 0:
                     maintenance.admit_held(self._db)
             except Exception as error:
