@@ -73,16 +73,11 @@ class Settings:
         return dataclasses.replace(self, database_url=url)
 
     def environment(self) -> dict[str, str]:
-        """Return the ``REDRIVE_*`` variables that give a child process these settings."""
-        named = {
-            item.name: getattr(self, item.name)
-            for item in dataclasses.fields(self)
-            if getattr(self, item.name) is not None
-        }
-        return {
-            variable(name): ("1" if value else "0") if isinstance(value, bool) else str(value)
-            for name, value in named.items()
-        }
+        """Return the ``REDRIVE_*`` variables that give a child process these settings.
+
+        What is not set is there too, empty, so that a file which the child may find says nothing.
+        """
+        return {variable(item.name): _word(getattr(self, item.name)) for item in dataclasses.fields(self)}
 
 
 def variable(name: str) -> str:
@@ -185,6 +180,12 @@ def _value(source: str, wanted: Any, given: object) -> object:
     if not str(given):
         return None
     return Path(given) if kind == "Path" else str(given)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return "" if value is None else str(value)
 
 
 def _truth(source: str, given: object) -> bool:

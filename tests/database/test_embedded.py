@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -45,6 +46,13 @@ def keep(server: EmbeddedPostgres, text: str) -> None:
 def kept(server: EmbeddedPostgres) -> list[str]:
     with psycopg.connect(server.database_url()) as conn:
         return [row[0] for row in conn.execute("SELECT text FROM notes ORDER BY text")]
+
+
+def eventually_gone(server: EmbeddedPostgres) -> None:
+    deadline = time.monotonic() + 10
+    while server.running():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def mode(path: Path) -> int:
@@ -130,6 +138,29 @@ def test_where_the_path_is_too_long_for_a_socket_it_listens_on_loopback(tmp_path
     heir = EmbeddedPostgres(server.data_dir)
     heir.start()
     assert kept(heir) == ["a"]
+
+
+def test_after_a_crash_it_comes_back_on_the_port_that_clients_know(tmp_path: Path, start: Start) -> None:
+    server = start(tmp_path / ("long" * 25))
+    told = server.database_url()
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    eventually_gone(server)
+    assert server.start() == told
+
+
+@pytest.mark.root
+def test_a_link_in_the_cluster_leads_root_nowhere(tmp_path: Path, start: Start) -> None:
+    treasure = tmp_path / "treasure"
+    treasure.write_text("of root", encoding="utf-8")
+    server = start(tmp_path / "d")
+    server.stop()
+    configuration = server.cluster / "postgresql.conf"
+    configuration.unlink()
+    configuration.symlink_to(treasure)
+    server.start()
+    assert treasure.read_text(encoding="utf-8") == "of root"
+    assert not configuration.is_symlink()
 
 
 def test_a_half_made_cluster_is_made_again(tmp_path: Path, start: Start) -> None:

@@ -43,6 +43,16 @@ def test_rows_have_names_and_sessions_are_ours(db: Database) -> None:
     assert (row.zone, row.jit, row.name, row.idle) == ("UTC", "off", "test", "1min")
 
 
+def test_options_in_the_address_hold_and_the_isolation_is_ours(fresh_url: str) -> None:
+    mark = "&" if "?" in fresh_url else "?"
+    asked = "-csearch_path%3Dapp%20-cdefault_transaction_isolation%3Dserializable"
+    with Database(f"{fresh_url}{mark}options={asked}") as db, db.transaction() as conn:
+        row = conn.execute(
+            "SELECT current_setting('search_path') AS path, current_setting('transaction_isolation') AS level"
+        ).fetchone()
+    assert (row.path, row.level) == ("app", "read committed")
+
+
 @pytest.mark.parametrize("state", ["40001", "40P01", "57P01"])
 def test_a_conflict_is_run_again(db: Database, state: str) -> None:
     tries = []

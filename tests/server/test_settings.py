@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from redrive.errors import Problem
+from redrive.server.lifeline import message
 from redrive.settings import Settings, load, require_safe_listener
 
 
@@ -56,6 +59,23 @@ def test_a_password_in_the_database_url_is_not_shown() -> None:
 def test_a_child_process_gets_the_same_settings(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, port=0, insecure=True, database_url="postgresql:///x")
     assert load({}, environ=settings.environment()) == settings
+
+
+def test_a_file_that_only_a_child_would_find_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("redrive.toml").write_text('storage_url = "/elsewhere"\nimport_roots = "/"\n', encoding="utf-8")
+    assert load({}, environ=settings.environment()) == settings
+    Path("redrive.toml").write_text("not a setting", encoding="utf-8")
+    told = subprocess.run(
+        [sys.executable, "-c", "from redrive.server.lifeline import Lifeline; print(Lifeline().settings())"],
+        input=message(settings),
+        stderr=subprocess.PIPE,
+        check=True,
+    )
+    assert str(tmp_path) in told.stderr.decode()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

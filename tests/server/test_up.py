@@ -119,6 +119,18 @@ def test_a_request_that_runs_may_end_and_new_ones_are_refused(launch: Launch) ->
     assert server.process.wait(10) == 0
 
 
+def test_with_nohup_it_outlives_its_terminal(launch: Launch) -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited, as from nohup
+    try:
+        server = launch("up", "--workers", "1")
+    finally:
+        signal.signal(signal.SIGHUP, former)
+    server.process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert server.get("/readyz")[0] == 200
+    assert server.process.poll() is None
+
+
 def test_a_frozen_worker_does_not_delay_the_end(launch: Launch) -> None:
     server = launch("up", "--workers", "1")
     [worker] = server.children("child worker")

@@ -192,7 +192,7 @@ class EmbeddedPostgres:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         options = ["--username=postgres", "--auth=scram-sha-256", f"--pwfile={named}/../password"]
         self._run_initdb([*options, "--encoding=UTF8", "--no-sync", *locale], folder, named)
-        (folder / "pg_hba.conf").write_text(_HBA, encoding="utf-8")
+        self._put(folder / "pg_hba.conf", _HBA)
         if self._extra.get("fsync") != "off":
             self._run_initdb(["--sync-only"], folder, named)
         folder.rename(self.cluster)
@@ -267,7 +267,9 @@ class EmbeddedPostgres:
             # The password is 256 random bits: stretching it would only make connecting slow.
             settings["scram_iterations"] = "64"
         if len(os.fsencode(self.cluster)) > _LONGEST_SOCKET_FOLDER:
-            self._port = _free_port()
+            if self._port == _PORT:
+                # Kept for all later starts by this object: clients were told the address.
+                self._port = _free_port()
             settings |= {
                 "unix_socket_directories": "",
                 "listen_addresses": "127.0.0.1",
@@ -276,7 +278,21 @@ class EmbeddedPostgres:
         lines = ["# Written by Redrive at each start. Settings of your own belong into custom.conf."]
         lines += [f"{name} = '{value}'" for name, value in (settings | self._extra).items()]
         lines.append("include_if_exists = 'custom.conf'\n")
-        (self.cluster / "postgresql.conf").write_text("\n".join(lines), encoding="utf-8")
+        self._put(self.cluster / "postgresql.conf", "\n".join(lines))
+
+    def _put(self, path: Path, text: str) -> None:
+        """Replace a file of the cluster.
+
+        Made beside the cluster and moved in: whoever shares the account that PostgreSQL runs as may have put a
+        link there, and we may be root.
+        """
+        draft = self.data_dir / f"{path.name}.new"
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600, exist_ok=False)
+        draft.write_text(text, encoding="utf-8")
+        if self._account is not None:
+            os.chown(draft, self._account.uid, self._account.gid)
+        draft.replace(path)
 
     def _launch(self) -> None:
         named = unprivileged.working_folder_argument(self.cluster, self._account)

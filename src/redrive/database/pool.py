@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import errors
+from psycopg import conninfo, errors
 from psycopg.rows import namedtuple_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -40,6 +40,7 @@ _TRUST_SECONDS = 30.0
 #: Set for every session, also on a server that is not ours.
 _SESSION = {
     "jit": "off",
+    "default_transaction_isolation": r"read\ committed",
     "TimeZone": "UTC",
     "client_connection_check_interval": "5s",
     "tcp_keepalives_idle": "5",
@@ -120,7 +121,8 @@ class Database:
             "keepalives_interval": 2,
             "keepalives_count": 3,
             "tcp_user_timeout": 10_000,
-            "options": " ".join(f"-c {key}={value}" for key, value in session.items()),
+            # After the caller's own (such as a search path): what is said last counts.
+            "options": " ".join([_options_of(url), *(f"-c {key}={value}" for key, value in session.items())]),
         }
         self._checking = threading.Lock()
         # The pool's own attempts back off to minutes; ended after a second, each waiting caller starts a
@@ -229,6 +231,10 @@ class Database:
                 finally:
                     self._checking.release()
             raise
+
+
+def _options_of(url: str) -> str:
+    return str(conninfo.conninfo_to_dict(url).get("options") or "")
 
 
 def _something_waits(conn: psycopg.Connection[Row]) -> bool:

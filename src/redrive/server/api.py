@@ -20,6 +20,8 @@ DRAIN_SECONDS = 5
 CONNECTIONS = 24
 #: A request waits this long for a database that is away (a restart takes about one), then it is refused.
 WAIT_SECONDS = 5.0
+#: A frozen API process must not keep locks that claims wait for; no request pauses so long in a transaction.
+IDLE_SECONDS = 5.0
 
 
 class _Server(uvicorn.Server):
@@ -46,7 +48,13 @@ def run_api(
     """Serve until SIGTERM or SIGINT; requests that run then have ``DRAIN_SECONDS`` to end."""
     logs.configure(settings.log_level, part="api")
     arm_failpoints(settings)
-    parts = open_parts(settings, name="redrive api", connections=CONNECTIONS, wait_seconds=WAIT_SECONDS)
+    parts = open_parts(
+        settings,
+        name="redrive api",
+        connections=CONNECTIONS,
+        wait_seconds=WAIT_SECONDS,
+        idle_seconds=IDLE_SECONDS,
+    )
     try:
         config = uvicorn.Config(
             create_app(parts, all_kinds(parts)),

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from redrive.settings import Settings, load
@@ -39,7 +40,7 @@ class Lifeline:
         line = sys.stdin.buffer.readline()
         if not line:
             sys.exit(0)
-        return load({}, environ=json.loads(line))
+        return load({}, environ=json.loads(line), config=Path(os.devnull))
 
     def ready(self) -> None:
         """Tell the supervisor that this part works."""

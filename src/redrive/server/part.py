@@ -124,16 +124,39 @@ class Part:
                 self.failures += 1
             lived = time.monotonic() - begun
             pause = FIRST_PAUSE_SECONDS if lived > HEALTHY_SECONDS else min(pause * 2, LONGEST_PAUSE_SECONDS)
-            self.on_death(Death(self.name, process.pid, code, round(lived, 1), pause))
+            self._tell(Death(self.name, process.pid, code, round(lived, 1), pause))
             if self._ending.wait(pause):
                 return
+            while not self._spawned():
+                if self._ending.wait(LONGEST_PAUSE_SECONDS):
+                    return
+
+    def _tell(self, death: Death) -> None:
+        try:
+            self.on_death(death)
+        except Exception:
+            _log_exception("part.mourning_failed", self.name)
+
+    def _spawned(self) -> bool:
+        """Return whether there is a child again; a machine without memory has none for a while."""
+        try:
             self._spawn()
+        except OSError:
+            _log_exception("part.not_started", self.name)
+            return False
+        return True
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> bool:
         if process.stdout is None or process.stdout.readline() != READY:
             return False
         self.ready.set()
         return True
+
+
+def _log_exception(event: str, name: str) -> None:
+    import structlog  # noqa: PLC0415 - the supervisor imports it later than this module
+
+    structlog.get_logger(__name__).exception(event, part=name)
 
 
 def _close(process: subprocess.Popen[bytes]) -> None:

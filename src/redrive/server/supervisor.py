@@ -123,6 +123,10 @@ class _Supervisor:
             except Problem as problem:
                 self._log.error("postgres.failed", detail=problem.detail, hint=problem.hint)
                 self._stop.wait(1.0)
+            except Exception:
+                # Such as a full disk, which may have ended PostgreSQL as well: it may have room later.
+                self._log.exception("postgres.failed")
+                self._stop.wait(1.0)
 
     def _mourn(self, death: Death) -> None:
         self._log.warning("part.died", **dataclasses.asdict(death))
@@ -139,7 +143,8 @@ def _make_parts(settings: Settings, listener: socket.socket) -> list[Part]:
 def _stop_on_signals() -> threading.Event:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, lambda *_: stop.set())
     return stop
 
 
