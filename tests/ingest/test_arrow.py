@@ -136,6 +136,12 @@ def test_a_damaged_stream_never_gets_through_unchecked() -> None:
             continue
 
 
+def test_a_column_name_that_is_no_text_is_refused() -> None:
+    damaged = stream(table(), None).replace(b"asset", b"ass\xffet"[:5])
+    with pytest.raises(Problem):
+        arrow.stream_batch(damaged)
+
+
 def test_a_few_bytes_that_stand_for_gigabytes_are_refused_before_they_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from psycopg import Connection
 
 from redrive.database import Database
 from redrive.engine import jobs, recovery
@@ -220,11 +222,34 @@ def test_a_rerun_deletes_what_came_since(working_place: Place) -> None:
     first = place.submit(ASSETS[:2], "temp", START, START + 100 * HOUR)
     place.ended(first)
     place.fill(ASSETS[:2], ["temp"], 3, value=50)
-    again = place.db.run(lambda conn: recovery.rerun(conn, TENANT, first, actor="bob"))
+    again = place.db.run(
+        lambda conn: recovery.rerun(conn, TENANT, first, actor="bob", kind=deletion_job.kind(place.store))
+    )
     assert place.ended(again).state is JobState.SUCCEEDED
     assert (place.stored(), deleted(place, again)) == (set(), 6)
     with place.db.transaction() as conn:
         assert [item.job_id for item in deletion.listing(conn, TENANT).items] == [again, first]
+
+
+def test_a_rerun_that_never_ran_is_a_deletion_like_any_other(working_place: Place) -> None:
+    place = working_place
+    place.fill(ASSETS[:2], ["temp"], 5)
+    kind = deletion_job.kind(place.store)
+
+    def rerun(job_id: int, *, cancelled: bool) -> int:
+        def make(conn: Connection[Any]) -> int:
+            made = recovery.rerun(conn, TENANT, job_id, actor="bob", kind=kind)
+            if cancelled:
+                recovery.cancel(conn, TENANT, made, actor="bob")
+            return made
+
+        return place.db.run(make)
+
+    first = place.submit(ASSETS[:2], "temp", START, START + 100 * HOUR)
+    place.ended(first)
+    second = rerun(first, cancelled=True)
+    assert deletion.assets_of(place.db, TENANT, second) == list(ASSETS[:2])
+    assert place.ended(rerun(second, cancelled=False)).state is JobState.SUCCEEDED
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,17 @@ def test_what_cannot_be_imported_is_refused_at_once(
         assert jobs.listing(conn, api.tenant_id, jobs.JobFilter(kinds=[imports.KIND])) == []
 
 
+def test_a_repeated_request_gets_its_answer_also_when_the_file_is_gone(api: Api, folder: Path) -> None:
+    (folder / "gone.parquet").write_bytes(body())
+    request = {"json": {"path": str(folder / "gone.parquet")}, "headers": {"idempotency-key": "gone"}}
+    first = api.http.post(IMPORTS, **request)
+    assert ended(api, first) == "succeeded"
+    (folder / "gone.parquet").unlink()
+    again = api.http.post(IMPORTS, **request)
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again.headers["location"] == first.headers["location"]
+
+
 def test_the_same_key_imports_once(api: Api) -> None:
     headers = {**PARQUET, "idempotency-key": "once"}
     first = api.http.post(IMPORTS, content=body(), headers=headers)

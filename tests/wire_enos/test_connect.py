@@ -286,6 +286,23 @@ def test_writing_is_all_or_nothing_over_the_assets(integration: Integration) -> 
     assert Integration(reader, db, tenant_id, sealer).send(message(item("north-1")))["code"] == 99403
 
 
+def test_a_device_out_of_scope_is_told_as_one_that_is_not_there(integration: Integration) -> None:
+    db, sealer, tenant_id = integration.db, integration.sealer, integration.tenant_id
+    with db.transaction() as conn:
+        registry.put_asset(conn, tenant_id, Asset("south-1", product_key="pk", device_key="hidden"))
+    by_keys = {"productKey": "pk", "deviceKey": "hidden", "time": NOW, "measurepoints": {"p": 1}}
+    limited = new_caller(db, sealer, integration.gateway, {Action.WRITE: Scope(prefixes=("north-",))})
+    answers = [
+        Integration(limited, db, tenant_id, sealer).send(message({**by_keys, "deviceKey": key}))
+        for key in ("hidden", "absent")
+    ]
+    assert [answer["code"] for answer in answers] == [99404, 99404]
+    assert answers[0]["msg"].replace("hidden", "absent") == answers[1]["msg"]
+    reader = new_caller(db, sealer, integration.gateway, {Action.READ: EVERYTHING})
+    assert Integration(reader, db, tenant_id, sealer).send(message(by_keys))["code"] == 99403
+    assert integration.stored() == set()
+
+
 def test_without_a_token_the_gateway_refuses(integration: Integration) -> None:
     answer = integration.send(message(item()), **{"apim-accesstoken": ""})
     assert answer["code"] == 1202

@@ -16,8 +16,16 @@ from starlette.responses import Response
 
 from redrive.errors import Problem, ProblemCode
 from redrive.wire.enos import parameters
-from redrive.wire.enos.codes import GATEWAY_CODES, GENERAL, TSDB, Surface, problem_to_enos
-from redrive.wire.enos.envelope import UNKNOWN_CALLS, TsdbRoute, answer
+from redrive.wire.enos.codes import (
+    GATEWAY_CODES,
+    GATEWAY_FAULT,
+    GENERAL,
+    TSDB,
+    Surface,
+    problem_to_enos,
+)
+from redrive.wire.enos.envelope import TsdbRoute, answer
+from redrive.wire.enos.unknown_calls import UNKNOWN_CALLS
 from redrive.wire.native.problems import add_handlers
 from tests.wire_enos.gateway_caller import serving
 
@@ -142,8 +150,9 @@ def test_bodies_and_unknown_calls_are_refused_in_the_envelope() -> None:
             ("GET", "/tsdb-service/v2.1/body", 80400),
             ("GET", "/tsdb-service/v9/none", 80400),
             ("GET", "/connect-service/none", 99404),
-            ("PUT", "/apim-token-service/v2.0/token/none", 99404),
         ]:
             answered = http.request(method, path)
             assert answered.status_code == 200 and answered.json()["code"] == code, path
+        gone = http.put("/apim-token-service/v2.0/token/none")
+        assert (gone.status_code, gone.json()["status"]) == (200, GATEWAY_FAULT)
         assert "pageNo" in http.get("/tsdb-service/v2.1/number?pageNo=x").json()["msg"]

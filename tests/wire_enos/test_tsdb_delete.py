@@ -226,6 +226,28 @@ def test_point_ids_with_one_point_means_that_point_and_never_every_point(site: S
     assert site.details()["data"]["list"][0]["measurement"] == "p"
 
 
+def test_a_parameter_that_stands_in_the_wrong_place_is_never_ignored(site: Site) -> None:
+    """A pointId in the query would delete every point if it were."""
+    site.fill("a1")
+    body = json.dumps({"modelId": "m", "assetIds": "a1", "startTime": str(START), "endTime": str(END)})
+    query = f"orgId={site.gateway.org_id}&pointId=p"
+    answer = site.gateway.call("POST", f"{BASE}/tsdb-delete", query, body)
+    assert answer["code"] == 80400 and "pointId" in answer["msg"]
+    body = json.dumps({"modelId": "m", "pointId": "p", "assetIds": "a1"})
+    answer = site.gateway.call("POST", f"{BASE}/meta-delete", f"orgId={site.gateway.org_id}", body)
+    assert answer["code"] == 80400 and "assetIds" in answer["msg"]
+    assert site.details()["data"]["total"] == 0
+
+
+def test_a_point_of_a_model_concerns_every_asset(site: Site, sealer: Sealer) -> None:
+    with site.db.transaction() as conn:
+        registry.put_model(conn, site.tenant_id, Model("m", points=(Point("p", storage_types=frozenset()),)))
+    narrow = new_caller(site.db, sealer, site.gateway, {Action.WRITE: Scope(prefixes=("a",))})
+    body = json.dumps({"modelId": "m", "pointId": "p"})
+    answer = narrow.call("POST", f"{BASE}/meta-delete", f"orgId={site.gateway.org_id}", body)
+    assert answer["code"] == 80401
+
+
 def test_write_permission_is_all_or_nothing_and_lists_hide_what_is_out_of_scope(
     site: Site, sealer: Sealer
 ) -> None:
@@ -251,6 +273,8 @@ def test_write_permission_is_all_or_nothing_and_lists_hide_what_is_out_of_scope(
         ("&pageNo=2&pageSize=1", 1),
         ("&pageNo=9", 0),
         ("&id=", 2),
+        ("&id=%C2%B2", 0),
+        ("&id=9999999999999999999", 0),
     ],
 )
 def test_details_find_by_model_point_or_job_and_page(site: Site, query: str, found: int) -> None:

@@ -61,6 +61,9 @@ def test_reads_and_deletions_take_a_signed_call(caller: Gateway, db: Database, s
     assert reader.call("POST", LATEST, delete, BODY)["code"] == 80401
     assert writer.call("POST", LATEST, query, BODY)["code"] == 80401
     assert reader.call("POST", LATEST, query, BODY)["data"]["items"] == [item]
+    for wrong in (f"{delete}&pointId=p", delete):
+        sent = BODY if wrong != delete else BODY.replace("{", '{"startTime": 1, ', 1)
+        assert writer.call("POST", LATEST, wrong, sent)["code"] == 80400
     headers = writer.headers(delete, BODY)
     assert writer.call("POST", LATEST, delete, BODY, headers)["code"] == 0
     assert writer.call("POST", LATEST, delete, BODY, headers)["code"] == 1001

@@ -11,6 +11,9 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from psycopg import Connection
 
 from redrive.database import Database
 from redrive.engine.model import Json, NewUnit
@@ -125,6 +128,9 @@ class Kind:
     ``probe(work)`` is called for a unit whose worker vanished: it must first make sure that the vanished
     claim can do nothing more, then say ``Done`` where its effect is there, None where it is not.
     ``verify(db, job)`` checks the ledger of an ended job against the target and returns findings.
+    ``adopt(conn, job)`` is called in the transaction that makes a rerun, to give it rows of its own like those of
+    its origin. ``endless``: a tenant has one job of the kind, which runs for as long as there is work; only an
+    administrator stops it, and there is no rerun.
     """
 
     name: str
@@ -133,3 +139,5 @@ class Kind:
     probe: Callable[[Work], Done | None] | None = None
     retry: RetryPolicy = RetryPolicy()
     verify: Callable[[Database, int], Json] | None = None
+    adopt: Callable[[Connection[Any], int], None] | None = None
+    endless: bool = False

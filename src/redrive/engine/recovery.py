@@ -27,6 +27,7 @@ from psycopg import Connection
 from redrive.database import Queries
 from redrive.engine import jobs
 from redrive.engine.admission import admit
+from redrive.engine.kinds import Kind
 from redrive.engine.model import ENDED, JobState, NewJob, NewUnit
 from redrive.engine.settling import queries as settling_queries
 from redrive.engine.settling import stop_where_wanted
@@ -49,6 +50,7 @@ class Refusal(StrEnum):
     HAS_SUCCEEDED = "has_succeeded"
     HAS_ENDED = "has_ended"
     NOT_ENDED = "not_ended"
+    ONE_ONLY = "one_only"
 
 
 #: The same as a sentence, with the way out.
@@ -62,6 +64,7 @@ SENTENCES: dict[Refusal, str] = {
     Refusal.HAS_SUCCEEDED: "The job has succeeded: there is nothing to retry; rerun makes a new job.",
     Refusal.HAS_ENDED: "The job has ended: there is nothing left to pause or cancel.",
     Refusal.NOT_ENDED: "The job has not ended: only an ended job can be rerun.",
+    Refusal.ONE_ONLY: "There is one job of this kind for each organization: retry it instead.",
 }
 
 _RETRY_REFUSED = {
@@ -239,12 +242,16 @@ def rerun(
     actor: str,
     reason: str = "",
     spec: Mapping[str, Any] | None = None,
+    kind: Kind | None = None,
 ) -> int:
     """Submit a new job from an ended job's spec (or ``spec``), linked by its origin; return its id.
 
-    Nothing is kept: units that a plan computed are planned anew.
+    Nothing is kept: units that a plan computed are planned anew. ``kind`` is that of the job, where it may have
+    a say.
     """
     job = jobs.get(conn, tenant_id, job_id)
+    if kind is not None and kind.endless:
+        raise refuse(Refusal.ONE_ONLY, job_id)
     if job.state not in ENDED:
         raise refuse(Refusal.NOT_ENDED, job_id)
     rows = conn.execute(queries.units_as_submitted, {"job_id": job_id}).fetchall()
@@ -261,4 +268,7 @@ def rerun(
         priority=job.priority,
         origin_id=job_id,
     )
-    return jobs.submit_many(conn, [new], cause="rerun", reason=reason)[0]
+    made = jobs.submit_many(conn, [new], cause="rerun", reason=reason)[0]
+    if kind is not None and kind.adopt is not None:
+        kind.adopt(conn, made)
+    return made

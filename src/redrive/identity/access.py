@@ -144,6 +144,12 @@ def require_every_asset(principal: Principal, action: Action | str) -> None:
         )
 
 
+def require_sight_of_jobs(principal: Principal) -> None:
+    """Refuse unless ``principal`` may read or write all assets: jobs tell of any of them."""
+    if not any(principal.scope(action).every for action in Action):
+        require_every_asset(principal, Action.READ)
+
+
 def require_admin(principal: Principal) -> None:
     """Refuse unless ``principal`` is an admin."""
     if not principal.is_admin:

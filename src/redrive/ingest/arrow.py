@@ -62,7 +62,7 @@ def batch_of(table: pa.Table, *, floor_times: bool = False) -> pa.Table:
     """Return a table with a client's columns as a checked batch. ``floor_times`` drops parts of milliseconds."""
     try:
         return _batch_of(table, floor_times)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise invalid("columns", "values that fit a sample", str(error).partition("\n")[0]) from None
 
 
@@ -101,7 +101,7 @@ def _read(body: bytes) -> pa.Table:
                 batch.validate(full=True)
                 batches.append(batch)
             return pa.Table.from_batches(batches, reader.schema)
-    except (pa.ArrowException, OSError, struct.error, IndexError) as error:
+    except (pa.ArrowException, OSError, struct.error, IndexError, UnicodeDecodeError) as error:
         raise invalid("body", "an Arrow IPC stream", str(error).partition("\n")[0]) from None
 
 
@@ -199,7 +199,7 @@ def _given_values(table: pa.Table) -> tuple[pa.Array, pa.Array, pa.Array]:
         number = _one(table["number"]).cast(pa.float64())
         text = _one(table["text"]).cast(pa.string())
         kind = _one(table["kind"]).cast(pa.int8())
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise invalid("columns", "number: doubles, text: texts, kind: integers", error) from None
     if kind.null_count:
         raise invalid("kind", "0 to 4", "null")

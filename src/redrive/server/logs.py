@@ -15,6 +15,11 @@ import structlog
 _QUIET = ("uvicorn", "uvicorn.error", "psycopg", "psycopg.pool", "asyncio", "botocore", "urllib3")
 
 
+def _for_people() -> structlog.dev.ConsoleRenderer:
+    # The default draws local variables into tracebacks, and those may be secrets.
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+
+
 def configure(level: str, *, part: str) -> None:
     """Set up logging of this process; ``part`` (supervisor, api, worker-1) stands in each line."""
     for_people = sys.stderr.isatty()
@@ -25,7 +30,7 @@ def configure(level: str, *, part: str) -> None:
     ]
     if not for_people:
         shared.append(structlog.processors.format_exc_info)
-    last = structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer()
+    last = _for_people() if for_people else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -15,8 +15,8 @@ import redrive
 from redrive.engine.kinds import Kind
 from redrive.wire.enos import connect
 from redrive.wire.enos import token as enos_token
-from redrive.wire.enos.envelope import UNKNOWN_CALLS
 from redrive.wire.enos.tsdb import routes_delete, routes_read
+from redrive.wire.enos.unknown_calls import UNKNOWN_CALLS
 from redrive.wire.metrics import Metrics
 from redrive.wire.native import (
     failpoints,
@@ -63,6 +63,8 @@ def create_app(parts: Any, kinds: Sequence[Kind] = ()) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # A path with a slash too many is another path: a redirect would go wherever the Host header says.
+        redirect_slashes=False,
     )
     app.state.parts = parts
     app.state.kinds = {kind.name: kind for kind in kinds}

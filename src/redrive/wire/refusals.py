@@ -20,6 +20,8 @@ from redrive.errors import FieldProblem, Problem, ProblemCode
 log = structlog.get_logger(__name__)
 
 _SHOWN = 80
+#: So many fields are named in one refusal; a body can have a million wrong ones.
+_MOST_FIELDS = 20
 _BY_STATUS = {
     401: ProblemCode.UNAUTHENTICATED,
     403: ProblemCode.FORBIDDEN,
@@ -43,7 +45,7 @@ def problem_of(error: BaseException) -> Problem | None:
     if isinstance(error, Problem):
         return error
     if isinstance(error, RequestValidationError):
-        fields = tuple(_field(item) for item in error.errors())
+        fields = tuple(_field(item) for item in error.errors()[:_MOST_FIELDS])
         return Problem(ProblemCode.INVALID, "; ".join(field.sentence() for field in fields), fields=fields)
     if isinstance(error, HTTPException):
         return Problem(_BY_STATUS.get(error.status_code, ProblemCode.INVALID), str(error.detail))

@@ -22,7 +22,11 @@ SWEEP_SECONDS = 900
 def kind(store: SampleStore) -> Kind:
     """Return the job kind over an open store."""
     return Kind(
-        name=KIND, title="compaction of sample files", run=partial(_run, store), probe=partial(_probe, store)
+        name=KIND,
+        title="compaction of sample files",
+        run=partial(_run, store),
+        probe=partial(_probe, store),
+        endless=True,
     )
 
 

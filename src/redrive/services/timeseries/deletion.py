@@ -156,7 +156,7 @@ def listing(
     parameters = {
         "tenant_id": tenant_id,
         "query": query,
-        "query_job": int(query) if query is not None and query.isdigit() and len(query) < 19 else None,
+        "query_job": _job_number(query or ""),
         "every": asset_ids is None,
         "ids": list(asset_ids or ()),
         "prefixes": list(asset_prefixes),
@@ -166,6 +166,11 @@ def listing(
     counted = conn.execute(queries.count_deletions, parameters).fetchone()
     rows = conn.execute(queries.list_deletions, parameters).fetchall()
     return Page(int(counted.total) if counted is not None else 0, [_from_row(row) for row in rows])
+
+
+def _job_number(text: str) -> int | None:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 19 else 0
+    return number if 0 < number < 1 << 63 else None
 
 
 def _from_row(row: Any) -> Deletion:

@@ -51,7 +51,13 @@ def kind(store: SampleStore, *, unit_rows: int = UNIT_ROWS) -> Kind:
         run=partial(_run, store, unit_rows),
         probe=partial(_probe, store),
         verify=partial(_verify, store),
+        adopt=_adopt,
     )
+
+
+def _adopt(conn: Connection[Any], job_id: int) -> None:
+    """Give a rerun the row of what its origin was asked for; its cut-off is fixed when it is launched."""
+    conn.execute(queries.take_over, {"job_id": job_id})
 
 
 def _run(store: SampleStore, unit_rows: int, work: Work) -> Outcome:
@@ -72,7 +78,6 @@ def _launch(table: OrgTable, unit_rows: int, work: Work) -> Outcome:
     with work.db.transaction() as conn:
         claiming.fence(conn, work)
         head = ingest.head(conn, work.tenant_id, lock=True)
-        conn.execute(queries.take_over, {"job_id": work.job_id})
         (wanted,) = conn.execute(queries.set_cutoff, {"job_id": work.job_id, "cutoff_seq": head}).fetchall()
         groups = _groups(conn, work.tenant_id, wanted)
         cutoff = wanted.cutoff_seq

@@ -75,11 +75,12 @@ def get(conn: Connection[Any], tenant_id: int, name: str) -> Hold:
     """Return a live hold; a Problem where there is none of that name."""
     row = conn.execute(queries.live_hold, {"tenant_id": tenant_id, "name": name}).fetchone()
     if row is None:
-        raise _unknown(name)
+        raise unknown(name)
     return _from_row(row)
 
 
-def _unknown(name: str) -> Problem:
+def unknown(name: str) -> Problem:
+    """Return the problem of a hold that is not there."""
     return Problem(ProblemCode.NOT_FOUND, f"there is no live hold {name[:NAME_LIMIT]!r}")
 
 
@@ -158,7 +159,7 @@ def lift(db: Database, tenant_id: int, name: str, *, actor: str) -> Hold:
         ).fetchone()
     )
     if row is None:
-        raise _unknown(name)
+        raise unknown(name)
     return _from_row(row)
 
 

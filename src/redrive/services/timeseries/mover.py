@@ -98,7 +98,9 @@ def drained(conn: Connection[Any], tenant_id: int, through_seq: int) -> bool:
 def kind(store: SampleStore) -> Kind:
     """Return the job kind over an open store. It goes on for as long as its failures are transient."""
     policy = RetryPolicy(max_tries=1_000_000, first_delay_seconds=0.5, longest_delay_seconds=15.0)
-    return Kind(KIND, "moving accepted samples into the tables", run=partial(_run, store), retry=policy)
+    return Kind(
+        KIND, "moving accepted samples into the tables", run=partial(_run, store), retry=policy, endless=True
+    )
 
 
 @dataclass(frozen=True, slots=True)

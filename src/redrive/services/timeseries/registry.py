@@ -32,7 +32,8 @@ __all__ = ["Asset", "Model", "Point", "Policies", "StorageType", "ValueType"]
 
 queries = Queries.beside(__file__, "registry.sql")
 
-PAGE_LIMIT = 1000
+#: One more than the largest page that is shown: whoever asks sees whether there are more.
+PAGE_LIMIT = 1001
 #: Models and assets in one bulk call.
 APPLY_LIMIT = 100_000
 

@@ -37,6 +37,7 @@ def kind(store: SampleStore, *, check_seconds: float = CHECK_SECONDS) -> Kind:
         title="retention of samples",
         run=partial(_run, store, check_seconds),
         probe=partial(_probe, store),
+        endless=True,
     )
 
 

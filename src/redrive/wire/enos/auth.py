@@ -48,7 +48,7 @@ async def enos_writer(request: Request) -> Principal:
 
 async def enos_uploader(request: Request) -> Principal:
     """Return who calls the integration endpoint: the token suffices, a multipart body is not signed."""
-    return await _authenticate(request, once=False, upload=True)
+    return await _authenticate(request, once=True, upload=True)
 
 
 def signature_of(

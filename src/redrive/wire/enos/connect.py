@@ -89,6 +89,7 @@ def batch_of(form: Form, principal: Principal, db: Database) -> pa.Table:
     items = _items(form)
     for number, item in enumerate(items):
         _check_item(item, f"params[{number}]")
+    require_assets(principal, Action.WRITE, [])
     asset_ids = _asset_ids(items, principal, db)
     require_assets(principal, Action.WRITE, dict.fromkeys(asset_ids))
     groups = [item["measurepoints"] for item in items]
@@ -172,6 +173,9 @@ def _asset_ids(items: Sequence[Any], principal: Principal, db: Database) -> list
         return [item["assetId"] for item in items]
     with db.transaction() as conn:
         known = registry.assets_of_devices(conn, principal.tenant_id, devices)
+    # A device whose asset the caller may not write to is told as one that is not there.
+    scope = principal.scope(Action.WRITE)
+    known = {device: asset_id for device, asset_id in known.items() if scope.covers(asset_id)}
     unknown = sorted(devices - known.keys())
     if unknown:
         product_key, device_key = unknown[0]

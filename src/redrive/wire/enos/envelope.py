@@ -7,18 +7,16 @@ dependencies.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 import orjson
 from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import Message
 
 from redrive.errors import Problem
+from redrive.wire.bodies import limited
 from redrive.wire.enos.codes import GENERAL, OK, TSDB, Surface, problem_to_enos
 from redrive.wire.refusals import log_bug, problem_of, request_id
 
@@ -71,7 +69,7 @@ class EnosRoute(APIRoute):
 
         async def handle_or_refuse(request: Request) -> Response:
             try:
-                return await handle(_limited(request, self.body_bytes))
+                return await handle(limited(request, self.body_bytes))
             except ClientDisconnect:
                 raise
             except Exception as error:
@@ -91,36 +89,6 @@ class TsdbRoute(EnosRoute):
     """A route of the time-series service."""
 
     surface = TSDB
-
-
-def _limited(request: Request, most_bytes: int) -> Request:
-    """Return the same request, whose body ends in a refusal where it gets longer than ``most_bytes``."""
-    read = 0
-
-    async def receive() -> Message:
-        nonlocal read
-        message = await request.receive()
-        read += len(message.get("body", b""))
-        if read > most_bytes:
-            raise HTTPException(413, f"body: expected at most {most_bytes} bytes")
-        return message
-
-    return Request(request.scope, receive)
-
-
-def _refuser(surface: Surface) -> Callable[[Request, Problem], Response]:
-    return lambda request, problem: refuse(request, problem, surface)
-
-
-#: How calls that no route takes are refused, by the beginning of their path (see ``native.problems.add_handlers``).
-UNKNOWN_CALLS: Mapping[str, Callable[[Request, Problem], Response]] = MappingProxyType(
-    {
-        "/tsdb-service/": _refuser(TSDB),
-        "/connect-service/": _refuser(GENERAL),
-        "/streaming/": _refuser(GENERAL),
-        "/apim-token-service/": _refuser(GENERAL),
-    }
-)
 
 
 def _failure(request: Request, surface: Surface, code: int, msg: str, hint: str) -> Response:

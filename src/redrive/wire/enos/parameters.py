@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import orjson
@@ -53,6 +53,14 @@ def optional_text(source: Source, name: str) -> str | None:
     if "\0" in value or (not value.isascii() and not _is_unicode(value)):
         raise invalid(name, "a text without NUL characters and lone surrogates")
     return value.strip() or None
+
+
+def only(source: Mapping[str, Any], accepted: Collection[str]) -> None:
+    """Refuse names that a call which deletes does not take: one that is not understood may narrow it."""
+    for name in source:
+        if name not in accepted:
+            names = ", ".join(sorted(accepted))
+            raise invalid(name[:80] or "body", "no such parameter in this call", hint=f"it takes {names}")
 
 
 def id_list(source: Source, name: str, *, most: int | None = None) -> list[str]:

@@ -64,11 +64,16 @@ class TokenRoute(EnosRoute):
 
     def answer_problem(self, request: Request, problem: Problem) -> Response:
         """Return the refusal with its documented status."""
-        return _reply(gateway_code(problem), problem.detail)
+        return refuse_token_call(request, problem)
 
     def answer_bug(self, request: Request, error: BaseException) -> Response:
         """Return status 1005 and the id under which the log has the traceback."""
         return _reply(GATEWAY_FAULT, f"service fault: request {log_bug(request, error)}")
+
+
+def refuse_token_call(_request: Request, problem: Problem) -> Response:
+    """Return the answer for a problem of a call below the gateway's path."""
+    return _reply(gateway_code(problem), problem.detail)
 
 
 router = APIRouter(prefix=f"/{BUSINESS}/v2.0/token", route_class=TokenRoute, tags=["enos gateway"])

@@ -20,7 +20,13 @@ from fastapi.security import HTTPBasic, HTTPBearer
 from starlette.requests import Request
 
 from redrive.errors import Problem, ProblemCode
-from redrive.identity.access import Principal, require_admin
+from redrive.identity.access import (
+    Action,
+    Principal,
+    require_admin,
+    require_every_asset,
+    require_sight_of_jobs,
+)
 from redrive.identity.authentication import Authenticator, refused
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -68,7 +74,7 @@ def _refuse_other_sites(request: Request) -> None:
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site is None:
-        same = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+        same = origin is None or _host_of(origin) == request.headers.get("host")
     else:
         same = site in ("same-origin", "none")
     if not same:
@@ -78,6 +84,13 @@ def _refuse_other_sites(request: Request) -> None:
             hint="send an access token as Bearer instead",
             reason="cross_site",
         )
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _key_pair(scheme: str, shown: str) -> tuple[str, str]:
@@ -104,5 +117,20 @@ def admin_principal(caller: Caller) -> Principal:
     require_admin(caller)
     return caller
 
+
+def _job_reader(caller: Caller) -> Principal:
+    require_sight_of_jobs(caller)
+    return caller
+
+
+def _job_operator(caller: Caller) -> Principal:
+    require_every_asset(caller, Action.WRITE)
+    return caller
+
+
+#: Who may look at jobs: they tell of any asset, so it takes a permission on all of them.
+JobReader: TypeAlias = Annotated[Principal, Depends(_job_reader)]
+#: Who may retry, pause, resume, cancel and rerun jobs: that makes and unmakes samples of any asset.
+JobOperator: TypeAlias = Annotated[Principal, Depends(_job_operator)]
 
 Admin: TypeAlias = Annotated[Principal, Depends(admin_principal)]

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from redrive.database import Database
 from redrive.engine.causes import Cause, causes
-from redrive.wire.native.auth import SECURITY, Caller
+from redrive.wire.native.auth import SECURITY, JobReader
 from redrive.wire.native.problems import PROBLEM_RESPONSES, NativeRoute
 from redrive.wire.native.shapes import CauseBody, CauseList, FailuresQuery, failure_body
 
@@ -19,7 +19,9 @@ router = APIRouter(
 
 
 @router.get("/failures")
-def list_failures(request: Request, caller: Caller, wanted: Annotated[FailuresQuery, Query()]) -> CauseList:
+def list_failures(
+    request: Request, caller: JobReader, wanted: Annotated[FailuresQuery, Query()]
+) -> CauseList:
     """List the causes of the jobs that are failed now, the one with most jobs first.
 
     Retry all of one cause with its ``fingerprint``: POST /v1/jobs/retry, ``{"filter": {"fingerprint": ...}}``.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter
+from psycopg import Connection
 from pydantic import AwareDatetime, BaseModel, Field
 from starlette.requests import Request
 
 from redrive.clock import from_ms, to_ms
 from redrive.errors import invalid
-from redrive.identity.access import Action, require_assets
+from redrive.identity.access import Action, Principal, require_assets
 from redrive.services.timeseries import holds
 from redrive.services.timeseries.boxes import Box, Points
 from redrive.wire.native.auth import SECURITY, Caller
@@ -69,6 +70,9 @@ def _box(wanted: HoldRange) -> Box:
     points = Points.all() if wanted.points is None else Points.only(wanted.points)
     start_ms = _BEGINNING_MS if wanted.start is None else to_ms(wanted.start)
     end_ms = _FOREVER_MS if wanted.end is None else to_ms(wanted.end)
+    for name, ms, given in (("start", start_ms, wanted.start), ("end", end_ms, wanted.end)):
+        if not _BEGINNING_MS <= ms <= _FOREVER_MS:
+            raise invalid(name, "an instant of the years 1 to 9999 in UTC", given)
     if start_ms >= end_ms:
         raise invalid("end", "an instant after start", wanted.end)
     if points.is_none:
@@ -107,7 +111,7 @@ def listing(request: Request, caller: Caller, lifted: bool = False) -> HoldList:
     require_assets(caller, Action.READ, [])
     with request.app.state.parts.db.transaction() as conn:
         found = (holds.history if lifted else holds.live)(conn, caller.tenant_id)
-    return HoldList(holds=[_body(hold) for hold in found])
+    return HoldList(holds=[_body(hold) for hold in found if caller.may(Action.READ, hold.box.assets)])
 
 
 @router.get("/{name}")
@@ -115,14 +119,22 @@ def get(name: Name, request: Request, caller: Caller) -> HoldBody:
     """Return one hold in force."""
     require_assets(caller, Action.READ, [])
     with request.app.state.parts.db.transaction() as conn:
-        return _body(holds.get(conn, caller.tenant_id, name))
+        return _body(_visible(conn, caller, Action.READ, name))
 
 
 @router.delete("/{name}")
 def lift(name: Name, request: Request, caller: Caller) -> HoldBody:
     """Lift a hold; jobs that failed on it can be retried."""
     db = request.app.state.parts.db
+    require_assets(caller, Action.WRITE, [])
     with db.transaction() as conn:
-        held = holds.get(conn, caller.tenant_id, name)
-    require_assets(caller, Action.WRITE, held.box.assets)
+        _visible(conn, caller, Action.WRITE, name)
     return _body(holds.lift(db, caller.tenant_id, name, actor=caller.actor))
+
+
+def _visible(conn: Connection[Any], caller: Principal, action: Action, name: str) -> holds.Hold:
+    """Return a hold in force; one on assets outside the caller's scope is not there."""
+    hold = holds.get(conn, caller.tenant_id, name)
+    if not caller.may(action, hold.box.assets):
+        raise holds.unknown(name)
+    return hold

@@ -70,6 +70,20 @@ class OneRequest:
             ) from None
         return _render(status, body, {"Idempotency-Replayed": "true"} if replayed else None)
 
+    def kept(self) -> Response | None:
+        """Return the answer that an earlier request with the key got, None where there is none.
+
+        For work that looks at something outside of the database first, which may be gone by now.
+        """
+        if self.key is None:
+            return None
+        named = {"tenant_id": self.tenant_id, "key": self.key, "request_hash": self.request_hash}
+        with self.db.transaction() as conn:
+            found = conn.execute(queries.find, named).fetchone()
+        if found is None or bytes(found.request_hash) != self.request_hash:
+            return None
+        return _render(found.status, bytes(found.body), {"Idempotency-Replayed": "true"})
+
     def _once(
         self, conn: psycopg.Connection[Any], work: Callable[[psycopg.Connection[Any]], Answer]
     ) -> tuple[int, bytes, bool]:

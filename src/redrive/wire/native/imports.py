@@ -31,7 +31,7 @@ from redrive.services.timeseries.storage.folder import Folder, as_failure
 from redrive.wire.bodies import body_within, require_plain, too_large
 from redrive.wire.native.auth import SECURITY, native_principal
 from redrive.wire.native.idempotency import once_with
-from redrive.wire.native.problems import PROBLEM_RESPONSES, NativeRoute
+from redrive.wire.native.problems import PROBLEM_RESPONSES, StreamingRoute
 
 FILE_BYTES = 64 * 1024**3
 PARQUET, CSV, JSON = "application/vnd.apache.parquet", "text/csv", "application/json"
@@ -73,7 +73,7 @@ _DOCUMENTED: dict[str, Any] = {
 
 router = APIRouter(
     prefix="/v1/timeseries",
-    route_class=NativeRoute,
+    route_class=StreamingRoute,
     responses=PROBLEM_RESPONSES,
     dependencies=SECURITY,
     tags=["time series"],
@@ -109,6 +109,9 @@ async def _import_local(request: Request, principal: Principal) -> Response:
     wanted = _mapping(body.get("mapping"))
 
     def start() -> Response:
+        # The file may have been moved away since.
+        if (kept := once_with(request, principal, raw).kept()) is not None:
+            return _located(kept)
         roots = request.app.state.parts.settings.import_folders
         source = sources.local_source(body["path"], roots)
         return _submit(request, principal, source, wanted, raw)
@@ -187,7 +190,10 @@ def _submit(request: Request, principal: Principal, source: Source, wanted: Colu
         job_id = imports.submit(conn, *tenant, source, columns, actor=principal.actor)
         return 202, ImportBody(job_id=str(job_id))
 
-    answer = once_with(request, principal, body).answer(submit)
+    return _located(once_with(request, principal, body).answer(submit))
+
+
+def _located(answer: Response) -> Response:
     answer.headers["Location"] = f"/v1/jobs/{orjson.loads(bytes(answer.body))['job_id']}"
     return answer
 

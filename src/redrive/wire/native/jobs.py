@@ -8,6 +8,7 @@ Reading never changes anything. A verb, its place in the history and the answer 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -19,13 +20,14 @@ from starlette.responses import Response
 from redrive.database import Database
 from redrive.engine import jobs, recovery
 from redrive.engine.jobs import JobFilter
+from redrive.engine.kinds import Kind
 from redrive.engine.model import Job, JobState
 from redrive.engine.progress import pace
 from redrive.engine.recovery import Refusal, RetryFilter
 from redrive.engine.verification import verify
 from redrive.errors import Problem, ProblemCode
-from redrive.identity.access import Principal
-from redrive.wire.native.auth import SECURITY, Caller
+from redrive.identity.access import Principal, require_admin
+from redrive.wire.native.auth import SECURITY, JobOperator, JobReader
 from redrive.wire.native.idempotency import Once, OneRequest
 from redrive.wire.native.problems import PROBLEM_RESPONSES, NativeRoute
 from redrive.wire.native.shapes import (
@@ -66,6 +68,10 @@ _ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 NO_REASON = VerbBody()
 _LARGEST_ID = (1 << 63) - 1
 
+#: So many verifications run at a time in one process; each keeps a thread of the API, and they read a lot.
+VERIFICATIONS = 4
+_VERIFYING = threading.BoundedSemaphore(VERIFICATIONS)
+
 Connection = psycopg.Connection[Any]
 
 
@@ -96,7 +102,7 @@ def _db(request: Request) -> Database:
 
 
 @router.get("")
-def list_jobs(request: Request, caller: Caller, wanted: Annotated[JobsQuery, Query()]) -> JobPage:
+def list_jobs(request: Request, caller: JobReader, wanted: Annotated[JobsQuery, Query()]) -> JobPage:
     """List jobs, newest first."""
     asked = JobFilter(
         kinds=wanted.kind,
@@ -113,7 +119,7 @@ def list_jobs(request: Request, caller: Caller, wanted: Annotated[JobsQuery, Que
 
 
 @router.get("/{job_id}")
-def get_job(request: Request, caller: Caller, job_id: str) -> JobDetail:
+def get_job(request: Request, caller: JobReader, job_id: str) -> JobDetail:
     """Show a job: its state, its progress, why it failed, whether it can be retried."""
 
     def read(conn: Connection) -> JobDetail:
@@ -124,7 +130,7 @@ def get_job(request: Request, caller: Caller, job_id: str) -> JobDetail:
 
 
 @router.get("/{job_id}/attempts")
-def list_attempts(request: Request, caller: Caller, job_id: str) -> AttemptList:
+def list_attempts(request: Request, caller: JobReader, job_id: str) -> AttemptList:
     """List all attempts of a job, first to last."""
 
     def read(conn: Connection) -> AttemptList:
@@ -136,7 +142,7 @@ def list_attempts(request: Request, caller: Caller, job_id: str) -> AttemptList:
 
 @router.get("/{job_id}/units")
 def list_units(
-    request: Request, caller: Caller, job_id: str, wanted: Annotated[UnitsQuery, Query()]
+    request: Request, caller: JobReader, job_id: str, wanted: Annotated[UnitsQuery, Query()]
 ) -> UnitPage:
     """List the units of a job in order of phase and id."""
     after = (-1, 0) if wanted.after is None else _unit_place(wanted.after)
@@ -161,7 +167,7 @@ def _unit_place(text: str) -> tuple[int, int]:
 
 @router.get("/{job_id}/events")
 def list_events(
-    request: Request, caller: Caller, job_id: str, wanted: Annotated[EventsQuery, Query()]
+    request: Request, caller: JobReader, job_id: str, wanted: Annotated[EventsQuery, Query()]
 ) -> EventPage:
     """List what happened to a job, oldest first."""
     after = 0 if wanted.after is None else _place(wanted.after)
@@ -179,8 +185,21 @@ def list_events(
 
 
 @router.get("/{job_id}/verify")
-def verify_job(request: Request, caller: Caller, job_id: str) -> VerificationBody:
-    """Check a job's ledger against its target. Changes nothing; may take long."""
+def verify_job(request: Request, caller: JobReader, job_id: str) -> VerificationBody:
+    """Check a job's ledger against its target. Changes nothing; may take long, so only a few run at a time."""
+    if not _VERIFYING.acquire(blocking=False):
+        raise Problem(
+            ProblemCode.TOO_MANY,
+            f"{VERIFICATIONS} jobs are being verified",
+            hint="ask again when one is done",
+        )
+    try:
+        return _verified(request, caller, job_id)
+    finally:
+        _VERIFYING.release()
+
+
+def _verified(request: Request, caller: Principal, job_id: str) -> VerificationBody:
     proof = verify(_db(request), request.app.state.kinds, caller.tenant_id, _job_number(job_id))
     return VerificationBody(
         job_id=str(proof.job.id),
@@ -210,40 +229,69 @@ def _once(
 
 
 @router.post("/{job_id}/retry", response_model=JobBody)
-def retry_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+def retry_job(caller: JobOperator, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
     """Start a new attempt of a failed or cancelled job; done units are kept."""
     who = {"actor": caller.actor, "reason": body.reason}
     return _once(once, caller, job_id, lambda conn, job: recovery.retry(conn, caller.tenant_id, job, **who))
 
 
 @router.post("/{job_id}/pause", response_model=JobBody)
-def pause_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+def pause_job(
+    request: Request, caller: JobOperator, once: Once, job_id: str, body: VerbBody = NO_REASON
+) -> Response:
     """Ask a job to pause; ``wanted`` says so until its running units have reached a commit point."""
-    who = {"actor": caller.actor, "reason": body.reason}
-    return _once(once, caller, job_id, lambda conn, job: recovery.pause(conn, caller.tenant_id, job, **who))
+
+    def pause(conn: Connection, job: int) -> None:
+        _protect_upkeep(request, conn, caller, job)
+        recovery.pause(conn, caller.tenant_id, job, actor=caller.actor, reason=body.reason)
+
+    return _once(once, caller, job_id, pause)
 
 
 @router.post("/{job_id}/resume", response_model=JobBody)
-def resume_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+def resume_job(caller: JobOperator, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
     """Let a paused job go on, in the same attempt."""
     who = {"actor": caller.actor, "reason": body.reason}
     return _once(once, caller, job_id, lambda conn, job: recovery.resume(conn, caller.tenant_id, job, **who))
 
 
 @router.post("/{job_id}/cancel", response_model=JobBody)
-def cancel_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+def cancel_job(
+    request: Request, caller: JobOperator, once: Once, job_id: str, body: VerbBody = NO_REASON
+) -> Response:
     """Ask a job to end as cancelled; ``wanted`` says so until its running units have reached a commit point."""
-    who = {"actor": caller.actor, "reason": body.reason}
-    return _once(once, caller, job_id, lambda conn, job: recovery.cancel(conn, caller.tenant_id, job, **who))
+
+    def cancel(conn: Connection, job: int) -> None:
+        _protect_upkeep(request, conn, caller, job)
+        recovery.cancel(conn, caller.tenant_id, job, actor=caller.actor, reason=body.reason)
+
+    return _once(once, caller, job_id, cancel)
+
+
+def _protect_upkeep(request: Request, conn: Connection, caller: Principal, job_id: int) -> None:
+    """Only an administrator stops what the organization lives on, such as the job that moves its samples."""
+    kind = _kind_of(request, jobs.get(conn, caller.tenant_id, job_id))
+    if kind is not None and kind.endless:
+        require_admin(caller)
+
+
+def _kind_of(request: Request, job: Job) -> Kind | None:
+    kinds: dict[str, Kind] = request.app.state.kinds
+    return kinds.get(job.kind)
 
 
 @router.post("/{job_id}/rerun", response_model=JobBody, status_code=201)
-def rerun_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+def rerun_job(
+    request: Request, caller: JobOperator, once: Once, job_id: str, body: VerbBody = NO_REASON
+) -> Response:
     """Submit a new job with the spec of an ended one; the answer is the new job, its ``origin_id`` the old one."""
     number = _job_number(job_id)
 
     def work(conn: Connection) -> tuple[int, JobBody]:
-        made = recovery.rerun(conn, caller.tenant_id, number, actor=caller.actor, reason=body.reason)
+        kind = _kind_of(request, jobs.get(conn, caller.tenant_id, number))
+        made = recovery.rerun(
+            conn, caller.tenant_id, number, actor=caller.actor, reason=body.reason, kind=kind
+        )
         jobs.log_event(conn, number, "rerun", caller.actor, {"job": str(made), "reason": body.reason})
         return 201, job_body(jobs.get(conn, caller.tenant_id, made))
 
@@ -254,7 +302,7 @@ def rerun_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASO
 
 
 @router.post("/retry", response_model=RetryAnswer)
-def retry_jobs(caller: Caller, once: Once, body: RetryBody) -> Response:
+def retry_jobs(caller: JobOperator, once: Once, body: RetryBody) -> Response:
     """Retry a list of jobs, or all that a filter means.
 
     A list answers for each id and is never refused for one of them. A filter is one operation, all or nothing;

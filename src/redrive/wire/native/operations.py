@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import fastapi_offline
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends
 from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -26,11 +28,16 @@ async def health() -> dict[str, str]:
     return {"status": "ok"}
 
 
+#: Not the threads that requests wait for: a busy server is still ready.
+_READINESS = CapacityLimiter(2)
+
+
 @router.get("/readyz")
-def readiness(request: Request) -> dict[str, str]:
+async def readiness(request: Request) -> dict[str, str]:
     """Say whether requests can be served: the database answers. Open to everybody."""
     db: Database = request.app.state.parts.db
-    if not db.answers(within_seconds=2.0):
+    answers = await to_thread.run_sync(partial(db.answers, within_seconds=2.0), limiter=_READINESS)
+    if not answers:
         raise Problem(ProblemCode.UNAVAILABLE, "the database does not answer", hint="try again later")
     return {"status": "ready"}
 

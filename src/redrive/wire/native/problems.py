@@ -11,18 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from redrive.errors import Problem, ProblemCode
+from redrive.wire.bodies import limited
+from redrive.wire.native.auth import native_principal
 from redrive.wire.refusals import log_bug, problem_of, request_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -139,7 +142,10 @@ def render_error(request: Request, error: Exception) -> Response:
 
 
 class NativeRoute(APIRoute):
-    """A route whose refusals are problem+json."""
+    """A route whose refusals are problem+json, with a limit on the body, which only a known caller's is read."""
+
+    #: The longest body; None where the route reads its body itself, with a limit of its own.
+    body_bytes: ClassVar[int | None] = 1024 * 1024
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the framework's handler, so that dependencies are covered too."""
@@ -147,13 +153,22 @@ class NativeRoute(APIRoute):
 
         async def handle_or_refuse(request: Request) -> Response:
             try:
-                return await handle(request)
+                if self.body_field is not None:
+                    # The framework reads and parses a body before it asks who calls.
+                    await run_in_threadpool(native_principal, request)
+                return await handle(request if self.body_bytes is None else limited(request, self.body_bytes))
             except ClientDisconnect:
                 raise
             except Exception as error:
                 return render_error(request, error)
 
         return handle_or_refuse
+
+
+class StreamingRoute(NativeRoute):
+    """A route that asks who calls and reads its body by itself."""
+
+    body_bytes = None
 
 
 Refusal = Callable[[Request, Problem], Response]

@@ -25,7 +25,7 @@ from redrive.wire.acknowledgement import acknowledged
 from redrive.wire.bodies import body_within, require_plain
 from redrive.wire.native.auth import native_principal, seen_lately
 from redrive.wire.native.idempotency import once_with
-from redrive.wire.native.problems import PROBLEM_RESPONSES, NativeRoute
+from redrive.wire.native.problems import PROBLEM_RESPONSES, StreamingRoute
 from redrive.wire.native.timeseries_shapes import AcceptedBody
 
 # The call that comes thousands of times a second: what the framework would do for each is said here once.
@@ -53,7 +53,7 @@ _DOCUMENTED = {
 }
 
 router = APIRouter(
-    prefix="/v1/timeseries", route_class=NativeRoute, responses=PROBLEM_RESPONSES, tags=["time series"]
+    prefix="/v1/timeseries", route_class=StreamingRoute, responses=PROBLEM_RESPONSES, tags=["time series"]
 )
 
 BODY_BYTES = 64 * 1024 * 1024

@@ -35,9 +35,16 @@ from redrive.wire.native.timeseries_shapes import (
     model_of,
 )
 
+
+class RegistryRoute(NativeRoute):
+    """A route that takes a whole registry."""
+
+    body_bytes = 32 * 1024 * 1024
+
+
 router = APIRouter(
     prefix="/v1/timeseries",
-    route_class=NativeRoute,
+    route_class=RegistryRoute,
     responses=PROBLEM_RESPONSES,
     dependencies=SECURITY,
     tags=["time series"],
@@ -71,9 +78,10 @@ def list_models(request: Request, caller: Caller, after: After = "", limit: Limi
     require_assets(caller, Action.READ, [])
     _check_after(after)
     with _db(request).transaction() as conn:
-        found = registry.list_models(conn, caller.tenant_id, after=after, limit=limit)
+        found = registry.list_models(conn, caller.tenant_id, after=after, limit=limit + 1)
+    page = found[:limit]
     return ModelPage(
-        models=[model_body(model) for model in found], next=found[-1].id if len(found) == limit else None
+        models=[model_body(model) for model in page], next=page[-1].id if len(found) > limit else None
     )
 
 
@@ -117,12 +125,13 @@ def list_assets(
             conn,
             caller.tenant_id,
             after=after,
-            limit=limit,
+            limit=limit + 1,
             model_id=model_id,
             scope=None if scope.every else (scope.ids, scope.prefixes),
         )
+    page = found[:limit]
     return AssetPage(
-        assets=[asset_body(asset) for asset in found], next=found[-1].id if len(found) == limit else None
+        assets=[asset_body(asset) for asset in page], next=page[-1].id if len(found) > limit else None
     )
 
 

@@ -14,6 +14,7 @@ from redrive.services.timeseries.assets import (
     StorageType,
     ValueType,
 )
+from redrive.services.timeseries.registry import APPLY_LIMIT
 
 PAGE_LIMIT = 1000
 
@@ -91,8 +92,8 @@ class AssetPage(BaseModel):
 class RegistryBody(_Strict):
     """Models and assets to put, all or none."""
 
-    models: list[ModelBody] = Field(default_factory=list)
-    assets: list[AssetBody] = Field(default_factory=list)
+    models: list[ModelBody] = Field(default_factory=list, max_length=APPLY_LIMIT)
+    assets: list[AssetBody] = Field(default_factory=list, max_length=APPLY_LIMIT)
 
 
 class AppliedBody(BaseModel):

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from redrive.errors import Problem, ProblemCode, invalid
-from redrive.identity.access import Action, Principal, require_assets
+from redrive.identity.access import Action, Principal, require_assets, require_every_asset
 from redrive.services.timeseries import deletion, point_removal
 from redrive.wire.enos import parameters
 from redrive.wire.enos.auth import enos_principal, enos_writer
@@ -57,12 +57,20 @@ _DETAILS = call(
 )
 _RESUBMIT = call(query=[parameter("JobId", {"type": "string", "pattern": "^[0-9]{1,19}$"}, required=True)])
 _REMOVE_POINT = call(body=fields({"modelId": TEXT, "pointId": TEXT}, ["modelId", "pointId"]))
-_SUBMIT_KEYS = frozenset(_SUBMIT["requestBody"]["content"]["application/json"]["schema"]["properties"])
+
+
+def _keys_of(described: dict[str, Any]) -> frozenset[str]:
+    return frozenset(described["requestBody"]["content"]["application/json"]["schema"]["properties"])
+
+
+_SUBMIT_KEYS, _REMOVE_POINT_KEYS = _keys_of(_SUBMIT), _keys_of(_REMOVE_POINT)
 
 
 @router.post("/tsdb-delete", openapi_extra=_SUBMIT)
 def submit(request: Request, principal: Writer, body: Body) -> Response:
     """Store a deletion job and answer its id; nothing is deleted before it runs."""
+    parameters.only(request.query_params, ("orgId",))
+    parameters.only(body, _SUBMIT_KEYS)
     _refuse_what_may_narrow(body)
     wanted = deletion.Request(
         model_id=parameters.text(body, "modelId"),
@@ -78,11 +86,7 @@ def submit(request: Request, principal: Writer, body: Body) -> Response:
 
 
 def _refuse_what_may_narrow(body: dict[str, Any]) -> None:
-    """Refuse what is not understood: ``pointID``, or a ``pointId`` that is empty, would delete every point."""
-    for key in body:
-        if key not in _SUBMIT_KEYS:
-            names = ", ".join(sorted(_SUBMIT_KEYS))
-            raise invalid(key[:80] or "body", "no such parameter in this call", hint=f"it takes {names}")
+    """Refuse a ``pointId`` that is empty: it would delete every point."""
     for key in ("pointId", "pointIds"):
         if key in body and parameters.optional_text(body, key) is None:
             raise invalid(key, "a point", body[key] or "", hint=f"to delete every point leave {key} out")
@@ -154,8 +158,10 @@ def resubmit(request: Request, principal: Writer) -> Response:
 @router.post("/meta-delete", openapi_extra=_REMOVE_POINT)
 def remove_point(request: Request, principal: Writer, body: Body) -> Response:
     """Store a job that takes a point out of its model, and answer the job's id; samples are not touched."""
+    parameters.only(request.query_params, ("orgId",))
+    parameters.only(body, _REMOVE_POINT_KEYS)
     model_id, point_id = parameters.text(body, "modelId"), parameters.text(body, "pointId")
-    require_assets(principal, Action.WRITE, [])
+    require_every_asset(principal, Action.WRITE)
     db = request.app.state.parts.db
     return answer(point_removal.submit(db, principal.tenant_id, model_id, point_id, actor=principal.actor))
 

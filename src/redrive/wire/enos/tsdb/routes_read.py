@@ -26,11 +26,11 @@ from redrive.services.timeseries.reads.conditions import (
 )
 from redrive.services.timeseries.reads.newest import check_dead, read_last_changed, read_latest
 from redrive.services.timeseries.reads.samples import Boundary, SampleQuery, read_samples
-from redrive.services.timeseries.reads.selection import Reader, Selection
+from redrive.services.timeseries.reads.selection import Reader, Selection, check_model
 from redrive.wire.enos.auth import enos_principal, enos_writer
 from redrive.wire.enos.descriptions import parameter
 from redrive.wire.enos.envelope import TsdbRoute, answer
-from redrive.wire.enos.parameters import boolean, integer, json_object, optional_text
+from redrive.wire.enos.parameters import boolean, integer, json_object, only, optional_text
 from redrive.wire.enos.tsdb import codes, parameters, shapes
 from redrive.wire.enos.tsdb.descriptions import described
 from redrive.wire.enos.tsdb.parameters import AGGREGATE, BOUNDARY, FILTER, LATEST, SERIES, SHOWN, SPAN
@@ -257,9 +257,11 @@ def _aggregates(
 
 
 def _delete_latest(request: Request, caller: Principal, body: dict[str, Any]) -> Response:
-    parameters.check_keys(body, SERIES)
+    only(request.query_params, ("orgId", "action"))
+    only(body, SERIES)
     selection = parameters.selection(body)
     require_assets(caller, Action.WRITE, selection.assets)
+    _read(request, caller, lambda reader: check_model(reader, selection))
     with request.app.state.parts.db.transaction() as conn:
         latest.delete(conn, caller.tenant_id, selection.assets, selection.points)
     return answer(None, submsg="")
