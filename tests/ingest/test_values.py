@@ -112,6 +112,7 @@ GOOD = b'{"asset":"a","point":"p","time":1,"value":1}\n'
         (b'{"asset":"a","point":"p","time":%d,"value":1}' % END_MS, "1900 to 2262"),
         (b'{"asset":"a","point":"p","time":1,"value":"' + b"x" * 70_000 + b'"}', "65536 are allowed"),
         (b'{"asset":"a","point":"p","time":1,"value":"\\ud800"}', "line 2"),
+        (b'{"asset":"a","point":"p","time":1,"value":"x\\u0000y"}', "without NUL"),
         (b'{"asset":"\\ud800","point":"p","time":1,"value":1}', "line 2"),
     ],
 )

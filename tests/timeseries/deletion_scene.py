@@ -38,7 +38,7 @@ class Place:
     def put(self, rows: list[Row]) -> int:
         """Store rows under a sequence of their own, directly in the tables; return the sequence."""
         with self.db.transaction() as conn:
-            seq = log.take_seq(conn, TENANT).seq
+            seq = log.take_seqs(conn, TENANT, 1).seq
             registry.add_seen(conn, TENANT, {row[0] for row in rows})
         rows = [(*row[:7], seq, *row[8:]) for row in rows]
         self.steps += 1

@@ -216,6 +216,39 @@ def test_pause_and_cancel_leave_what_is_done_and_only_that(place: Place) -> None
     assert refused.value.reason == "is_cancelled"
 
 
+def test_a_drain_that_took_too_long_gets_its_time_again_when_resubmitted(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.fill(ASSETS[:1], ["temp"], 3)
+    with place.db.transaction() as conn:
+        conn.execute("insert into timeseries_open_imports values (1, %s, 1, 0)", [TENANT])
+    monkeypatch.setattr(deletion_job, "DRAIN_SECONDS", 0.3)
+    job_id = place.submit(ASSETS[:1], "temp", START, START + HOUR)
+    with working(place.db, deletion_job.kind(place.store)):
+        assert place.ended(job_id).state is JobState.FAILED
+        monkeypatch.setattr(deletion_job, "DRAIN_SECONDS", 30)
+        deletion.resubmit(place.db, TENANT, job_id, actor="ann")
+        time.sleep(1.0)
+        with place.db.transaction() as conn:
+            conn.execute("delete from timeseries_open_imports")
+        assert place.ended(job_id).state is JobState.SUCCEEDED
+
+
+def test_an_asset_that_lost_its_registration_loses_no_more_than_was_asked(place: Place) -> None:
+    with place.db.transaction() as conn:
+        registry.put_model(conn, TENANT, Model("of-two", points=(Point("temp"),)))
+        registry.put_asset(conn, TENANT, Asset("two", model_id="of-two"))
+    place.fill(["two"], ["temp", "other"], 3)
+    job_id = place.submit(["two"], None, START, START + 100 * HOUR, model="of-two")
+    with place.db.transaction() as conn:
+        registry.delete_asset(conn, TENANT, "two")
+    with working(place.db, deletion_job.kind(place.store)):
+        assert place.ended(job_id).state is JobState.SUCCEEDED
+    with place.db.transaction() as conn:
+        registry.add_seen(conn, TENANT, {"two"})
+    assert {point for _, point, *_ in place.stored()} == {"other"}
+
+
 def test_a_rerun_deletes_what_came_since(working_place: Place) -> None:
     place = working_place
     place.fill(ASSETS[:2], ["temp"], 5)

@@ -259,6 +259,63 @@ def test_a_range_that_fails_for_good_holds_nothing_up(
     assert place.read() == expected(found)
 
 
+def test_a_range_whose_commit_stands_ends_well_without_its_file(place: Place, tmp_path: Path) -> None:
+    path = parquet(tmp_path, found := table(100))
+    job_id = submit(place, sources.local_source(str(path), [tmp_path]))
+    arguments = (place.db.url, str(place.root), str(tmp_path), "timeseries.import.committed=exit")
+    process = processes.start(import_process.work, *arguments)
+    process.join(30)
+    path.unlink()
+    with working(place.db, imports.kind(place.store, [tmp_path])):
+        assert ended(place.db, job_id, 30).state is JobState.SUCCEEDED
+    assert place.read() == expected(found)
+    assert open_imports(place) == 0
+    assert place.latest(["a3"], ["p"]) != {}
+
+
+def test_a_bug_in_the_middle_of_a_range_holds_nothing_up(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **more: Any) -> Any:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(OrgTable, "append", fail)
+    assert import_file(place, parquet(tmp_path, table(100))).state is JobState.FAILED
+    assert open_imports(place) == 0
+
+
+def test_a_file_that_was_replaced_is_not_read_at_the_old_places(place: Place, tmp_path: Path) -> None:
+    path = parquet(tmp_path, table(600))
+    source = sources.local_source(str(path), [tmp_path])
+    other = tmp_path / "other"
+    other.mkdir()
+    parquet(other, table(300)).replace(path)
+    job_id = submit(place, source)
+    with working(place.db, imports.kind(place.store, [tmp_path])):
+        job = ended(place.db, job_id)
+    assert job.state is JobState.FAILED and "not the one" in failure_of(job)["detail"]
+    assert place.in_tables() == []
+
+
+def test_of_equal_samples_in_one_range_the_last_wins_also_after_files_are_merged(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "TABLE_SAMPLES", 40)
+    first, second = table(100), table(100)
+    values = pa.array([float(-n) for n in range(100)])
+    second = second.set_column(second.column_names.index("value"), "value", values)
+    import_file(place, parquet(tmp_path, pa.concat_tables([first, second]), group=200))
+    seqs = {row[-1] for row in place.in_tables()}
+    assert len(seqs) > 1
+    assert place.read() == expected(second)
+
+
+def test_a_text_with_a_nul_character_is_refused(place: Place, tmp_path: Path) -> None:
+    path = tmp_path / "nul.csv"
+    path.write_bytes(b"asset,point,time,value\na,p,1700000000000,x\0y\n")
+    assert import_file(place, path).state is JobState.FAILED
+
+
 @pytest.mark.parametrize(
     "failpoint",
     [

@@ -141,6 +141,46 @@ def test_a_value_deleted_from_both_is_gone_from_its_row(db: Database) -> None:
         assert conn.execute("select * from timeseries_latest").fetchall() == []
 
 
+def test_a_value_deleted_from_both_on_its_way_is_never_kept(db: Database) -> None:
+    accept(db, ("p", 1, 42.5))
+    with db.transaction() as conn:
+        latest.delete(conn, TENANT, ["a"], ["p"])
+        latest.delete_changed(conn, TENANT, ["a"], ["p"])
+    move(db)
+    with db.transaction() as conn:
+        assert conn.execute("select number from timeseries_latest where number = 42.5").fetchall() == []
+
+
+def test_many_series_at_once_never_keep_their_transaction_waiting(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latest, "SERIES_AT_ONCE", 7)
+    assets = [f"a{number:02}" for number in range(50)]
+    order = random.Random(1).sample(range(200), 200)
+    table = rows.wide_batch(
+        [assets[n % 50] for n in order],
+        [n // 50 for n in order],
+        [{"p": n if n % 3 else f"text {n}"} for n in order],
+        lambda r, p: p,
+    )
+    with db.transaction() as conn:
+        latest.write(conn, TENANT, with_place(joined([table]), 1, 1000))
+        found = latest.read(conn, TENANT, assets, ["p"], SAMPLES.empty_table()).to_pylist()
+    shown = {row["asset"]: row["text"] if row["text"] is not None else row["number"] for row in found}
+    assert shown == {assets[n % 50]: n if n % 3 else f"text {n}" for n in range(150, 200)}
+
+
+@pytest.mark.slow
+def test_a_whole_move_of_new_series_gets_through_what_a_worker_may_idle(fresh_url: str) -> None:
+    assets = [f"asset-{number}" for number in range(20_000)]
+    many = [name for name in assets for _ in range(20)]
+    points = [{f"p{n % 20}": float(n)} for n in range(len(many))]
+    table = rows.wide_batch(many, [1] * len(many), points, lambda r, p: p)
+    with Database(fresh_url, idle_seconds=1.0) as db, db.transaction() as conn:
+        latest.write(conn, TENANT, with_place(joined([table]), 1, 1000))
+        assert conn.execute("select count(*) as n from timeseries_latest").fetchone().n == 400_000
+
+
 def test_moving_the_same_samples_again_changes_nothing(db: Database) -> None:
     batch = samples(("p", 10, 1.0), ("p", 20, 1.0), ("q", 3, "x"))
     with db.transaction() as conn:

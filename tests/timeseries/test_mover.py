@@ -119,6 +119,28 @@ def test_a_full_store_stops_nothing_for_good(place: Place, monkeypatch: pytest.M
     assert place.in_tables() == [("a", "p", 1, 1.0, 1)]
 
 
+def test_samples_wait_in_the_log_where_the_database_is_older_than_the_tables(place: Place) -> None:
+    """As after a restore of the database alone: the sequences are given out a second time."""
+    place.accept(("a", "p", 1, 1.0))
+    place.accept(("a", "p", 2, 2.0))
+    with working(place.db, mover.kind(place.store)):
+        until(place.drained)
+    with place.db.transaction() as conn:
+        conn.execute("update ingest_heads set head_seq = 0")
+        conn.execute("update ingest_readers set through_seq = 0")
+    place.accept(("a", "p", 3, 3.0))
+    with working(place.db, mover.kind(place.store)):
+        place.drain()
+        until(lambda: "older than the sample store" in what_is_wrong(place))
+    assert place.log_rows() == 1
+    assert place.mover_job().state in (JobState.QUEUED, JobState.RUNNING)
+
+
+def what_is_wrong(place: Place) -> str:
+    with place.db.transaction() as conn:
+        return mover.what_is_wrong(conn, TENANT)
+
+
 def unit(place: Place, claim: int) -> Work:
     """Claim the mover's unit by hand, as a worker would."""
     with place.db.transaction() as conn:

@@ -107,6 +107,11 @@ def _settlement(work: Work, outcome: Outcome, *, redone: bool) -> Settlement:
             return Settlement(*base, UnitState.WAITING, tries=work.tries, cursor=cursor, redone=redone)
 
 
+def _worth_a_note(tries: int) -> bool:
+    """Return whether a try is told in the job's history: what goes on for days is told ever more rarely."""
+    return tries <= 10 or tries & (tries - 1) == 0
+
+
 def _failed(kind: Kind, work: Work, failure: Failure) -> Settlement:
     data = failures.as_data(kind.name, work.phase, failure)
     base = (work.unit_id, work.job_id, work.claim, work.attempt)
@@ -116,9 +121,10 @@ def _failed(kind: Kind, work: Work, failure: Failure) -> Settlement:
         note = ("probe_failed", {"try": tries, "failure": data})
         delay = kind.retry.delay_seconds(tries)
         return Settlement(*base, UnitState.UNKNOWN, delay_seconds=delay, tries=tries, failure=data, note=note)
-    if failure.kind is FailureClass.TRANSIENT and tries < kind.retry.max_tries:
+    if kind.endless or (failure.kind is FailureClass.TRANSIENT and tries < kind.retry.max_tries):
         delay = kind.retry.delay_seconds(tries)
-        again = {"try": tries, "of": kind.retry.max_tries, "again_in_seconds": round(delay, 3)}
+        of = None if kind.endless else kind.retry.max_tries
+        again = {"try": tries, "of": of, "again_in_seconds": round(delay, 3), "failure": data}
         return Settlement(
             *base,
             UnitState.WAITING,
@@ -126,6 +132,6 @@ def _failed(kind: Kind, work: Work, failure: Failure) -> Settlement:
             tries=tries,
             failure=data,
             redone=work.lapsed,
-            note=("unit_will_retry", {**again, "failure": data}),
+            note=("unit_will_retry", again) if _worth_a_note(tries) else None,
         )
     return Settlement(*base, UnitState.FAILED, tries=tries, failure=data, redone=work.lapsed)

@@ -129,8 +129,8 @@ class Kind:
     claim can do nothing more, then say ``Done`` where its effect is there, None where it is not.
     ``verify(db, job)`` checks the ledger of an ended job against the target and returns findings.
     ``adopt(conn, job)`` is called in the transaction that makes a rerun, to give it rows of its own like those of
-    its origin. ``endless``: a tenant has one job of the kind, which runs for as long as there is work; only an
-    administrator stops it, and there is no rerun.
+    its origin. ``endless``: a tenant has one job of the kind, which runs for as long as there is work: whatever
+    fails is tried again until it is mended, only an administrator stops it, and there is no rerun.
     """
 
     name: str

@@ -98,9 +98,9 @@ def append_encoded(conn: Connection[Any], tenant_id: int, encoded: Encoded, chan
     return _placed(conn, tenant_id, queries.append, row)
 
 
-def take_seq(conn: Connection[Any], tenant_id: int) -> Appended:
-    """Take a sequence for samples that do not go through the log."""
-    return _placed(conn, tenant_id, queries.take_seq, {"tenant_id": tenant_id})
+def take_seqs(conn: Connection[Any], tenant_id: int, count: int) -> Appended:
+    """Take ``count`` sequences in a row for samples that do not go through the log; return the first."""
+    return _placed(conn, tenant_id, queries.take_seq, {"tenant_id": tenant_id, "count": count})
 
 
 def _placed(conn: Connection[Any], tenant_id: int, query: str, row: dict[str, Any]) -> Appended:

@@ -11,9 +11,9 @@ from head
 returning seq, stored_ms, (select epoch from head) as epoch;
 
 -- name: take_seq
--- A sequence without a batch.
-update ingest_heads set head_seq = head_seq + 1 where tenant_id = %(tenant_id)s
-returning head_seq as seq, (extract(epoch from clock_timestamp()) * 1000)::bigint as stored_ms, epoch;
+-- Sequences without batches; the answer is the first of them.
+update ingest_heads set head_seq = head_seq + %(count)s where tenant_id = %(tenant_id)s
+returning head_seq - %(count)s + 1 as seq, (extract(epoch from clock_timestamp()) * 1000)::bigint as stored_ms, epoch;
 
 -- name: add_head
 insert into ingest_heads (tenant_id) values (%(tenant_id)s) on conflict do nothing returning tenant_id;

@@ -119,7 +119,7 @@ def check_numbers(numbers: pa.Array, field: str = "value") -> None:
 
 
 def check_texts(texts: pa.Array, field: str = "value") -> None:
-    """Refuse texts that are too long."""
+    """Refuse texts that are too long, or hold a NUL character, which the latest store cannot keep."""
     if texts.null_count == len(texts):
         return
     ends = np.frombuffer(texts.buffers()[1], dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
@@ -130,6 +130,8 @@ def check_texts(texts: pa.Array, field: str = "value") -> None:
             f"{field}: a text of {longest} bytes; {TEXT_LENGTH} are allowed",
             fields=(FieldProblem(field, f"at most {TEXT_LENGTH} bytes", f"{longest} bytes"),),
         )
+    if not np.frombuffer(texts.buffers()[2], dtype=np.uint8)[ends[0] : ends[-1]].all():
+        raise invalid(field, "a text without NUL characters")
 
 
 def names(column: pa.ChunkedArray | pa.Array) -> list[str]:

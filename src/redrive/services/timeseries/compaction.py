@@ -11,6 +11,7 @@ from functools import partial
 
 from redrive.clock import now
 from redrive.engine.kinds import Again, Done, Kind, Outcome, Work
+from redrive.services.timeseries import imports
 from redrive.services.timeseries.storage import SampleStore
 
 KIND = "timeseries.compaction"
@@ -45,6 +46,7 @@ def _run(store: SampleStore, work: Work) -> Outcome:
         cursor["merges"] = cursor.get("merges", 0) + 1
     if not planned and now().timestamp() - cursor.get("swept_at", 0) > SWEEP_SECONDS:
         table.sweep()
+        imports.sweep_staged(store.staging(work.spec["org_id"]))
         cursor["swept_at"] = int(now().timestamp())
     return Again(cursor, after_seconds=BUSY_SECONDS if planned else IDLE_SECONDS)
 

@@ -18,7 +18,7 @@ administrator keeps of the database (WAL archives, backups).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from psycopg import Connection
 from redrive import ingest
 from redrive.database import Database
 from redrive.engine import claiming, failpoints
-from redrive.engine.kinds import Again, Done, Kind, Outcome, Planned, Replaced, Work
+from redrive.engine.kinds import Again, Done, Kind, Outcome, Planned, Replaced, Stopped, Work
 from redrive.engine.model import JobState, Json, NewUnit
 from redrive.errors import Failure, FailureClass
 from redrive.services.timeseries import holds, mover, registry
@@ -104,16 +104,17 @@ def _groups(conn: Connection[Any], tenant_id: int, wanted: Any) -> list[tuple[Po
     if wanted.point_id is not None:
         return [(Points.only([wanted.point_id]), list(wanted.asset_ids))]
     assets = registry.assets(conn, tenant_id, wanted.asset_ids)
-    modelled = [asset_id for asset_id in wanted.asset_ids if _model_of(assets, asset_id) is not None]
-    free = [asset_id for asset_id in wanted.asset_ids if _model_of(assets, asset_id) is None]
     points = registry.points_of(conn, tenant_id, wanted.model_id)
+
+    def is_free(asset_id: str) -> bool:
+        # One that was taken out of the registry meanwhile may have had the model: its points, and no more.
+        asset = assets.get(asset_id)
+        return asset.model_id is None if asset is not None else not points
+
+    free = [asset_id for asset_id in wanted.asset_ids if is_free(asset_id)]
+    modelled = [asset_id for asset_id in wanted.asset_ids if not is_free(asset_id)]
     groups = [(Points.all(), free), (Points.only(points), modelled)]
     return [(points, asset_ids) for points, asset_ids in groups if asset_ids and not points.is_none]
-
-
-def _model_of(assets: Mapping[str, registry.Asset], asset_id: str) -> str | None:
-    asset = assets.get(asset_id)
-    return asset.model_id if asset is not None else None
 
 
 def plan(
@@ -141,22 +142,28 @@ def plan(
 def _drain(work: Work) -> Outcome:
     """Wait until everything up to the cut-off lies in the tables; gives its thread back every second."""
     cutoff = int(work.unit_spec["cutoff_seq"])
-    begun = (work.cursor or {}).get("begun", time.time())
+    cursor = work.cursor or {}
+    begun = cursor["begun"] if cursor.get("attempt") == work.attempt else time.time()
     until = time.monotonic() + 1.0
     work.db.run(lambda conn: mover.request_drain(conn, work.tenant_id, cutoff))
     while not work.db.run(lambda conn: mover.drained(conn, work.tenant_id, cutoff)):
         if time.time() - begun > DRAIN_SECONDS:
             raise Failure(
                 "drain",
-                "the ingest log was not moved into the tables in time",
-                hint="look for failed timeseries.move or timeseries.import jobs; resubmit when they run again",
+                "what was accepted before the deletion was not in the tables in time"
+                + work.db.run(lambda conn: mover.what_is_wrong(conn, work.tenant_id)),
+                hint="look at the jobs timeseries.move and timeseries.import; resubmit when they work again",
                 kind=FailureClass.NEEDS_INPUT,
                 target="ingest log",
             )
         if time.monotonic() > until or work.wait(0.005):
-            return Again({"begun": begun}, after_seconds=0.1)
-    failpoints.hit("timeseries.deletion.drained")
-    return Done({"through_seq": cutoff})
+            break
+    else:
+        failpoints.hit("timeseries.deletion.drained")
+        return Done({"through_seq": cutoff})
+    if work.stop_requested():
+        return Stopped({})
+    return Again({"begun": begun, "attempt": work.attempt}, after_seconds=0.1)
 
 
 def _app_id(work: Work) -> str:
@@ -224,5 +231,10 @@ def _verify(store: SampleStore, db: Database, job_id: int) -> Json:
         "ranges_checked": len(units),
         "rows_deleted": sum(int((unit.ledger or {}).get("rows_deleted", 0)) for unit in units),
         "rows_left": left,
-        "not_covered": ["database WAL archives and backups", "latest and last-changed stores", "stage state"],
+        "not_covered": [
+            "database WAL archives and backups",
+            "uploaded files of imports that did not succeed (for 14 days)",
+            "latest and last-changed stores",
+            "stage state",
+        ],
     }

@@ -7,8 +7,10 @@
     phase 2  clean up  remove the uploaded file
 
 Guarantees: each range is in the tables once, whatever dies in between: its commit carries the unit's app id,
-and a unit whose worker vanished is fenced and looked up before it is read again. A deletion that is launched
-after a range took its sequence waits for it. Imported samples obey the same rules as ingested ones.
+and a unit whose worker vanished is fenced and looked up before it is read again. What has to be known of its samples
+afterwards is told before the commit, so a unit whose commit stands ends well also where its file is gone. A
+deletion that is launched after a range took its sequences waits for it. Imported samples obey the same rules as
+ingested ones.
 
 Refuses: files outside the configured folders; what ingest would refuse, by range; guesses about columns.
 """
@@ -31,7 +33,7 @@ from redrive.engine import claiming, failpoints, jobs
 from redrive.engine.kinds import Done, Kind, Outcome, Planned, RetryPolicy, Work
 from redrive.engine.model import PLAN_UNIT, Json, NewJob, NewUnit
 from redrive.errors import Failure, FailureClass, Problem
-from redrive.ingest import log
+from redrive.ingest import arrow, log
 from redrive.ingest.samples import joined, names, with_place
 from redrive.services.timeseries import latest, registry, sources
 from redrive.services.timeseries.mapping import Columns
@@ -47,6 +49,9 @@ LANES = 8
 IMPORT, CLEAN_UP = 1, 2
 #: Ranges that one process reads at a time: more would take memory and make nothing faster.
 AT_ONCE = 2
+#: A range takes so many sequences, one for each table that it is read in: of equal samples the later one wins, and
+#: that is told by the sequence. What needs more tables gives the last sequence to the rest.
+SEQUENCES = 64
 #: Uploaded files of imports that never ended well are removed after this long.
 STAGED_SECONDS = 14 * 86_400.0
 
@@ -94,19 +99,18 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Range:
-    """The samples of a unit under their sequence, read once; what is known of them afterwards."""
+    """The samples of a unit under their sequences, read once; what is known of them afterwards."""
 
     reader: _Reader
     work: Work
     seq: int
     stored_ms: int
-    assets: set[str] = field(default_factory=set)
     newest: list[pa.Table] = field(default_factory=list)
     skipped: int = 0
 
     def tables(self) -> Iterator[pa.Table]:
-        """Yield the samples in tables of about ``TABLE_SAMPLES``."""
-        self.assets, self.newest, self.skipped = set(), [], 0
+        """Yield the samples in tables of about ``TABLE_SAMPLES``, then tell what was in them."""
+        self.newest, self.skipped = [], 0
         file, source = self.reader.open(self.work)
         columns = Columns.from_json(self.work.unit_spec["columns"])
         waiting: list[pa.Table] = []
@@ -119,12 +123,28 @@ class _Range:
                     waiting = []
             if any(batch.num_rows for batch in waiting):
                 yield self._placed(waiting)
+        if not source.staged:
+            self.reader.open(self.work)[0].close()  # refused where it is not the same file any more
+        self._tell()
 
     def _placed(self, batches: list[pa.Table]) -> pa.Table:
-        table, newest = distinct(with_place(joined(batches), self.seq, self.stored_ms))
-        self.assets.update(names(table["asset"]))
+        seq = self.seq + min(len(self.newest), SEQUENCES - 1)
+        table, newest = distinct(with_place(joined(batches), seq, self.stored_ms))
         self.newest.append(newest)
         return table
+
+    def _tell(self) -> None:
+        found = {
+            "unit_id": self.work.unit_id,
+            "found": arrow.encode(joined(self.newest)).to_pybytes() if self.newest else None,
+            "skipped": self.skipped,
+        }
+
+        def tell(conn: Connection[Any]) -> None:
+            claiming.fence(conn, self.work)
+            conn.execute(queries.tell, found)
+
+        self.work.db.run(tell)
 
 
 def _run(reader: _Reader, work: Work) -> Outcome:
@@ -187,7 +207,9 @@ def _import(reader: _Reader, work: Work) -> Outcome:
     try:
         told = {"seq": part.seq, "stored_ms": part.stored_ms}
         done = table.append(part.tables(), app_id=_app_id(work), claim=work.claim, ledger=told, checked=False)
-    except (Failure, Problem, pa.ArrowException, OSError):
+    except claiming.LeaseLostError:
+        raise
+    except BaseException:
         _close(table, work)
         raise
     failpoints.hit("timeseries.import.committed")
@@ -204,7 +226,7 @@ def _begin(reader: _Reader, work: Work) -> _Range:
         row = conn.execute(queries.find, {"unit_id": work.unit_id}).fetchone()
         if row is not None:
             return _Range(reader, work, row.seq, row.stored_ms)
-        taken = log.take_seq(conn, work.tenant_id)
+        taken = log.take_seqs(conn, work.tenant_id, SEQUENCES)
         place = {"seq": taken.seq, "stored_ms": taken.stored_ms}
         conn.execute(queries.open, {"unit_id": work.unit_id, "tenant_id": work.tenant_id, **place})
         return _Range(reader, work, taken.seq, taken.stored_ms)
@@ -220,7 +242,17 @@ def _close(table: OrgTable, work: Work) -> None:
         # It is not certain: the next try, or the probe, finds out.
         return
     if stored is None:
-        work.db.run(lambda conn: conn.execute(queries.close, {"unit_id": work.unit_id}))
+        _end_hold(work)
+
+
+def _end_hold(work: Work) -> None:
+    """Let deletions go on that wait for the unit; fenced, since a later claim may have sequences of its own."""
+
+    def close(conn: Connection[Any]) -> None:
+        claiming.fence(conn, work)
+        conn.execute(queries.close, {"unit_id": work.unit_id})
+
+    work.db.run(close)
 
 
 def _finish(work: Work, part: _Range, ledger: Json) -> Done:
@@ -228,9 +260,10 @@ def _finish(work: Work, part: _Range, ledger: Json) -> Done:
 
     def finish(conn: Connection[Any]) -> None:
         claiming.fence(conn, work)
-        if part.assets:
-            registry.add_seen(conn, work.tenant_id, part.assets)
-            latest.write(conn, work.tenant_id, joined(part.newest))
+        if part.newest:
+            samples = joined(part.newest)
+            registry.add_seen(conn, work.tenant_id, names(samples["asset"]))
+            latest.write(conn, work.tenant_id, samples)
         conn.execute(queries.close, {"unit_id": work.unit_id})
 
     work.db.run(finish)
@@ -238,10 +271,14 @@ def _finish(work: Work, part: _Range, ledger: Json) -> Done:
 
 
 def _finish_again(reader: _Reader, work: Work, ledger: Json) -> Done:
-    """Finish a unit whose commit stood before: its samples are read again, not stored again."""
+    """Finish a unit whose commit stood before, from what was told before it. Where nothing is left of that, the
+    unit was finished too, and only its outcome was lost."""
+    with work.db.transaction() as conn:
+        row = conn.execute(queries.find, {"unit_id": work.unit_id}).fetchone()
     part = _Range(reader, work, int(ledger["seq"]), int(ledger["stored_ms"]))
-    for _ in part.tables():
-        pass
+    if row is not None:
+        part.skipped = row.skipped
+        part.newest = [arrow.decode(row.found)] if row.found is not None else []
     return _finish(work, part, {"rows": ledger["rows"]})
 
 
@@ -252,7 +289,7 @@ def _probe(reader: _Reader, work: Work) -> Done | None:
     ledger = reader.table(work).settle_claim(_app_id(work), work.claim)
     if ledger is not None:
         return _finish_again(reader, work, ledger)
-    work.db.run(lambda conn: conn.execute(queries.close, {"unit_id": work.unit_id}))
+    _end_hold(work)
     return None
 
 

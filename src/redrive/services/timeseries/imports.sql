@@ -4,7 +4,11 @@ insert into timeseries_open_imports (unit_id, tenant_id, seq, stored_ms)
 values (%(unit_id)s, %(tenant_id)s, %(seq)s, %(stored_ms)s);
 
 -- name: find
-select seq, stored_ms from timeseries_open_imports where unit_id = %(unit_id)s;
+select seq, stored_ms, found, skipped from timeseries_open_imports where unit_id = %(unit_id)s;
+
+-- name: tell
+-- What the unit's commit is about to store.
+update timeseries_open_imports set found = %(found)s, skipped = %(skipped)s where unit_id = %(unit_id)s;
 
 -- name: close
 delete from timeseries_open_imports where unit_id = %(unit_id)s;

@@ -95,9 +95,15 @@ def drained(conn: Connection[Any], tenant_id: int, through_seq: int) -> bool:
     return not row.waiting
 
 
+def what_is_wrong(conn: Connection[Any], tenant_id: int) -> str:
+    """Return what keeps samples from the tables now, as the tail of a sentence; empty where nothing is known."""
+    row = conn.execute(queries.what_is_wrong, {"tenant_id": tenant_id}).fetchone()
+    return f": job {row.job_id} ({row.kind}) says: {row.detail}" if row is not None else ""
+
+
 def kind(store: SampleStore) -> Kind:
-    """Return the job kind over an open store. It goes on for as long as its failures are transient."""
-    policy = RetryPolicy(max_tries=1_000_000, first_delay_seconds=0.5, longest_delay_seconds=15.0)
+    """Return the job kind over an open store."""
+    policy = RetryPolicy(longest_delay_seconds=15.0)
     return Kind(
         KIND, "moving accepted samples into the tables", run=partial(_run, store), retry=policy, endless=True
     )
@@ -130,20 +136,8 @@ class _Move:
 
 
 def _run(store: SampleStore, work: Work) -> Outcome:
-    try:
-        return _moves(store.table(work.spec["org_id"]), f"move/{work.spec['org_id']}", work)
-    except Failure as failure:
-        # A full disk or a refused bucket needs a person, but then the mover goes on by itself.
-        raise Failure(
-            failure.code,
-            failure.detail,
-            hint=failure.hint,
-            kind=FailureClass.TRANSIENT,
-            target=failure.target,
-        ) from failure
-
-
-def _moves(table: OrgTable, app_id: str, work: Work) -> Outcome:
+    table, app_id = store.table(work.spec["org_id"]), f"move/{work.spec['org_id']}"
+    _check_age(table, app_id, work)
     through, moved = 0, False
     for _ in range(_MOVES_AT_ONCE):
         if work.stop_requested():
@@ -190,6 +184,26 @@ def _move(table: OrgTable, app_id: str, work: Work, move: _Move) -> tuple[int, i
     table.append(samples, app_id=app_id, claim=move.fence, step=move.through_seq, ledger=told)
     failpoints.hit("timeseries.move.committed")
     return move.through_seq, _finish(work, move, samples, move.through_seq)
+
+
+def _check_age(table: OrgTable, app_id: str, work: Work) -> None:
+    """Refuse to work where the database is older than the tables: it would take new samples for moved ones.
+
+    What the tables have can be ahead of the reader's place only by a move that is open, and never of the head.
+    """
+    with work.db.transaction() as conn:
+        (found,) = conn.execute(queries.find, {"tenant_id": work.tenant_id}).fetchall()
+        most = (log.head if found.open else partial(log.place, reader=TIMESERIES))(conn, work.tenant_id)
+    step = table.step(app_id) or 0
+    if step > most:
+        raise Failure(
+            "database_older_than_store",
+            f"the tables hold samples up to sequence {step}, the database has given out {most}: "
+            "it was restored from a copy that is older than the sample store",
+            hint="restore both from the same moment; what was accepted since waits in the log",
+            kind=FailureClass.NEEDS_INPUT,
+            target="sample store",
+        )
 
 
 def _recover(table: OrgTable, app_id: str, work: Work, move: _Move) -> tuple[int, int]:

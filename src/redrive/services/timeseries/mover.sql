@@ -38,3 +38,15 @@ select exists (select from ingest_log where tenant_id = %(tenant_id)s and seq <=
 -- The sequence up to which nothing is on its way any more.
 select least(%(through_seq)s, coalesce((select min(seq) - 1 from timeseries_open_imports
                                         where tenant_id = %(tenant_id)s), %(through_seq)s))::bigint as seq;
+
+-- name: what_is_wrong
+-- The failure of something that brings samples into the tables and does not get on.
+with concerned as (
+    select unit_id as id from timeseries_open_imports where tenant_id = %(tenant_id)s
+    union
+    select u.id from timeseries_moves m join units u on u.job_id = m.job_id where m.tenant_id = %(tenant_id)s
+)
+select u.job_id, u.kind, u.failure ->> 'detail' as detail
+from concerned c join units u on u.id = c.id
+where u.failure is not null and u.state in ('waiting', 'unknown', 'failed')
+order by u.job_id limit 1;

@@ -94,6 +94,12 @@ class Rows:
     seq: Array
     stored_ms: Array
 
+    def only(self, chosen: Array) -> Rows:
+        """Return the rows where ``chosen`` is true."""
+        text = None if self.text is None else self.text[chosen]
+        names = ("series", "kind", "time_ms", "number", "quality", "seq", "stored_ms")
+        return Rows(text=text, **{name: getattr(self, name)[chosen] for name in names})
+
 
 def series_of(samples: pa.Table) -> tuple[list[str], list[str], Array]:
     """Return assets and points of the series in ``samples`` (one chunk), in order, and each row's place."""

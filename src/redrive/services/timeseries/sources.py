@@ -42,13 +42,18 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to import. ``staged``: ``path`` is below the staging folder; else it is one of this machine."""
+    """A file to import. ``staged``: ``path`` is below the staging folder; else it is one of this machine.
+
+    ``mark`` (inode and time of the last change) tells whether a file of this machine is still the same: what was
+    planned for one file must not be read out of another.
+    """
 
     path: str
     format: Format
     name: str
     size: int
     staged: bool
+    mark: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` takes."""
@@ -84,7 +89,9 @@ def local_source(path: str, roots: Sequence[Path]) -> Source:
         raise refused from None
     if not inside or not real.is_file():
         raise refused
-    return Source(str(real), format_of(real.name), real.name, real.stat().st_size, staged=False)
+    facts = real.stat()
+    mark = f"{facts.st_ino}-{facts.st_mtime_ns}"
+    return Source(str(real), format_of(real.name), real.name, facts.st_size, staged=False, mark=mark)
 
 
 def opened(source: Source, staging: Folder, roots: Sequence[Path]) -> Any:
@@ -92,7 +99,16 @@ def opened(source: Source, staging: Folder, roots: Sequence[Path]) -> Any:
     try:
         if source.staged:
             return staging.open(source.path)
-        return pa.memory_map(local_source(source.path, roots).path)
+        found = local_source(source.path, roots)
+        if source.mark and (found.mark, found.size) != (source.mark, source.size):
+            raise Problem(
+                ProblemCode.CONFLICT,
+                f"the file {source.name} is not the one that the import began with",
+                hint="import it again",
+                reason="source_changed",
+            )
+        # Not mapped: a file that somebody cuts short would end the process.
+        return pa.OSFile(found.path)
     except (Vanished, OSError):
         raise Problem(
             ProblemCode.NOT_FOUND,
