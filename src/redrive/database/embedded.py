@@ -50,7 +50,6 @@ _SETTINGS: dict[str, str] = {
     "shared_buffers": "256MB",
     "max_connections": "100",
     "max_wal_size": "2GB",
-    "wal_compression": "on",
     "checkpoint_timeout": "15min",
     "synchronous_commit": "on",
     "deadlock_timeout": "200ms",
