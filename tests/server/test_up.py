@@ -32,7 +32,8 @@ def test_it_prints_one_line_serves_and_stops_all_it_started(launch: Launch) -> N
     for path in ("/metrics", "/docs", "/openapi.json"):
         assert server.get(path)[0] == 401
         assert server.get(path, known=True)[0] == 200
-    assert working_workers(server) == 2
+    # A worker is ready a moment before it has signed in.
+    eventually(lambda: working_workers(server) == 2, within=5, what="two workers")
     keys = json.loads((server.data_dir / "credentials.json").read_text())
     assert keys["endpoint"] == server.url
     for name in ("credentials.json", "master.key", "postgres.json"):

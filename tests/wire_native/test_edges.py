@@ -153,7 +153,7 @@ def test_a_hold_on_assets_out_of_scope_is_not_there(api: Api) -> None:
                 client.delete("/v1/timeseries/holds/secret"),
                 client.get("/v1/timeseries/holds/none"),
             ):
-                assert answer.status_code == 404 and "b1" not in answer.text
+                assert answer.status_code == 404 and "b1" not in answer.json()["detail"]
     finally:
         api.http.delete("/v1/timeseries/holds/secret")
 
