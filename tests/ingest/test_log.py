@@ -14,6 +14,7 @@ from psycopg import Connection
 from redrive.database import Database
 from redrive.errors import Problem, ProblemCode
 from redrive.ingest import Channel, LogWriter, Tail, log, rows, writer
+from redrive.ingest import tail as tail_module
 from redrive.ingest.samples import SAMPLES
 
 TENANT, OTHER = 7, 8
@@ -152,6 +153,45 @@ def test_a_long_tail_stays_in_order_and_can_be_passed_in_the_middle(db: Database
         log.advance(conn, TENANT, log.TIMESERIES, 37)
     assert [row[-1] for row in tail(db, kept)] == list(range(38, 101))
     assert tail(db, kept) == tail(db)
+
+
+def test_a_tail_that_is_too_large_is_refused_before_it_is_fetched(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Tail()
+    with db.transaction() as conn:
+        log.add_reader(conn, TENANT, log.TIMESERIES, 0)
+        log.append(conn, TENANT, batch("a", 1, p=1.0), Channel.REALTIME)
+    held = tail(db, kept)
+    with db.transaction() as conn:
+        for time in range(2, 52):
+            log.append(conn, TENANT, batch("b", time, p="x" * 1000), Channel.REALTIME)
+    monkeypatch.setattr(tail_module, "TAIL_BYTES", 40_000)
+    with monkeypatch.context() as fetching:
+        fetching.setattr(tail_module.arrow, "decode", lambda stored: pytest.fail("the backlog was fetched"))
+        for reader in (kept, Tail()):
+            with pytest.raises(Problem, match=r"\d+ bytes of accepted samples wait") as caught:
+                tail(db, reader)
+            assert caught.value.reason == "tail_too_large"
+    monkeypatch.setattr(tail_module, "TAIL_BYTES", 10**6)
+    assert tail(db, kept)[:1] == held
+    assert tail(db, kept) == tail(db), "nothing is missing once there is room"
+
+
+def test_room_that_the_mover_has_made_is_used(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Tail()
+    with db.transaction() as conn:
+        log.add_reader(conn, TENANT, log.TIMESERIES, 0)
+        log.append(conn, TENANT, batch("a", 1, p="x" * 1000), Channel.REALTIME)
+    assert len(tail(db, kept)) == 1
+    monkeypatch.setattr(tail_module, "TAIL_BYTES", 1_500)
+    with db.transaction() as conn:
+        log.append(conn, TENANT, batch("b", 2, p="x" * 1000), Channel.REALTIME)
+    with pytest.raises(Problem):
+        tail(db, kept)
+    with db.transaction() as conn:
+        log.advance(conn, TENANT, log.TIMESERIES, 1)
+    assert [row[0] for row in tail(db, kept)] == ["b"]
 
 
 def test_concurrent_requests_share_commits_and_each_is_acknowledged_after_its_own(db: Database) -> None:

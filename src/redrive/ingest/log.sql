@@ -39,12 +39,21 @@ where place = 1 or (total_memory <= %(limit_bytes)s and total_rows <= %(limit_ro
 order by seq;
 
 -- name: tail
--- A reader's place, and the batches behind it that the caller does not know yet: one snapshot.
-select p.through_seq, l.seq, l.stored_ms, l.batch
-from (select coalesce((select through_seq from ingest_readers
-                       where tenant_id = %(tenant_id)s and reader = %(reader)s), 0) as through_seq) as p
+-- A reader's place, what waits behind it that the caller does not know yet (in bytes, decoded: a row's place
+-- takes 16 more), and those batches themselves where they fit into the caller's room: one snapshot.
+with place as materialized (
+    select coalesce((select through_seq from ingest_readers
+                     where tenant_id = %(tenant_id)s and reader = %(reader)s), 0) as through_seq
+), waiting as materialized (
+    select coalesce(sum(memory + 16 * rows), 0)::bigint as memory
+    from ingest_log
+    where tenant_id = %(tenant_id)s and seq > (select greatest(through_seq, %(known_seq)s) from place)
+)
+select p.through_seq, w.memory, l.seq, l.stored_ms, l.batch
+from place p cross join waiting w
 left join ingest_log l
-       on l.tenant_id = %(tenant_id)s and l.seq > p.through_seq and l.seq > %(known_seq)s
+       on w.memory <= %(room)s
+      and l.tenant_id = %(tenant_id)s and l.seq > (select greatest(through_seq, %(known_seq)s) from place)
 order by l.seq;
 
 -- name: backlog

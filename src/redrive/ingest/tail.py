@@ -83,27 +83,37 @@ class Tail:
             return tenant
 
     def _refresh(self, conn: Connection[Any], tenant_id: int, tenant: _Tenant) -> None:
-        rows = conn.execute(
-            queries.tail,
-            {"tenant_id": tenant_id, "reader": self._reader, "known_seq": tenant.known_seq},
-            binary=True,
-        ).fetchall()
-        _drop(tenant, rows[0].through_seq)
+        """Take over what is new. What would not fit is not even fetched: what is held stays, and is shown later."""
+        wanted = {"tenant_id": tenant_id, "reader": self._reader}
+        while True:
+            room = TAIL_BYTES - _held(tenant)
+            known = {**wanted, "known_seq": tenant.known_seq, "room": room}
+            rows = conn.execute(queries.tail, known, binary=True).fetchall()
+            _drop(tenant, rows[0].through_seq)
+            if rows[0].memory <= room:
+                break
+            # What the mover has got past meanwhile may have made room.
+            total = rows[0].memory + _held(tenant)
+            if total > TAIL_BYTES:
+                raise _too_large(total)
         fresh = [row for row in rows if row.seq is not None]
         _add(
             tenant,
             [_Block(row.seq, with_place(arrow.decode(row.batch), row.seq, row.stored_ms)) for row in fresh],
         )
-        held = sum(block.table.nbytes for block in tenant.blocks)
-        if held > TAIL_BYTES:
-            tenant.blocks.clear()
-            tenant.known_seq = 0
-            raise Problem(
-                ProblemCode.UNAVAILABLE,
-                f"{held} bytes of accepted samples wait to be moved into the tables, too many to read",
-                hint="see why the job timeseries.move stands still: redrive jobs list --kind timeseries.move",
-                reason="tail_too_large",
-            )
+
+
+def _held(tenant: _Tenant) -> int:
+    return sum(block.table.nbytes for block in tenant.blocks)
+
+
+def _too_large(size: int) -> Problem:
+    return Problem(
+        ProblemCode.UNAVAILABLE,
+        f"{size} bytes of accepted samples wait to be moved into the tables, {TAIL_BYTES} are read",
+        hint="see why the job timeseries.move stands still: redrive jobs list --kind timeseries.move",
+        reason="tail_too_large",
+    )
 
 
 def _drop(tenant: _Tenant, through_seq: int) -> None:
