@@ -75,11 +75,13 @@ class Dictionary:
     def append(self, rows: Iterable[Row]) -> None:
         self.rows.extend(rows)
 
-    def erase(self, boxes: Sequence[Box], seq_max: int) -> int:
+    def erase(self, boxes: Sequence[Box], seq_max: int = 2**62, stored_before_ms: int = 2**62) -> int:
         kept = [
             row
             for row in self.rows
-            if row[7] > seq_max or not any(box.contains(row[0], row[1], row[2]) for box in boxes)
+            if row[7] > seq_max
+            or row[8] >= stored_before_ms
+            or not any(box.contains(row[0], row[1], row[2]) for box in boxes)
         ]
         erased = len(self.rows) - len(kept)
         self.rows = kept

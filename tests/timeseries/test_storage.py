@@ -5,6 +5,7 @@ import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -12,7 +13,15 @@ import pytest
 from redrive.database import Database
 from redrive.errors import Failure
 from redrive.services.timeseries.boxes import Box, Points
-from redrive.services.timeseries.storage import Fenced, OrgTable, SampleStore, bucket_of, newest
+from redrive.services.timeseries.storage import (
+    Fenced,
+    OrgTable,
+    SampleStore,
+    bucket_of,
+    change,
+    files,
+    newest,
+)
 from tests.timeseries.samples import rows_of, table_of, walk
 
 MINUTES = [1_700_000_000_000 + 60_000 * minute for minute in range(500)]
@@ -177,3 +186,42 @@ def test_what_was_stored_long_ago_can_be_erased_alone(table: OrgTable) -> None:
 
     assert erased.rows_deleted == 100
     assert rows_of(table.scan(everything("a"))) == rows_of(new)
+
+
+def test_files_of_young_rows_are_not_read_to_find_old_ones(table: OrgTable, root: Path) -> None:
+    table.append(walk(["a"], ["p"], MINUTES[:50], seq=1, stored_ms=1_000), app_id="m", claim=1, step=1)
+    (old,) = files_below(root)
+    table.append(walk(["a"], ["p"], MINUTES[50:], seq=2, stored_ms=2_000), app_id="m", claim=1, step=2)
+    (young,) = files_below(root) - {old}
+    path = next(root.rglob(young.rsplit("/", 1)[-1]))
+    path.write_bytes(b"not Parquet: whoever reads it fails")
+
+    assert table.rows_near(everything("a"), stored_before_ms=1_000) == 0
+    assert table.rows_near(everything("a"), stored_before_ms=2_000) == 50
+    erased = table.erase(everything("a"), app_id="retention/1", claim=1, step=1, stored_before_ms=2_000)
+
+    assert (erased.rows_deleted, erased.rows_kept, erased.files_added) == (50, 0, 0)
+    assert files_below(root) == {young}
+
+
+def test_a_change_that_works_for_long_is_not_given_up_by_a_sweep(
+    table: OrgTable, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table.append(walk(["a", "b"], ["p"], MINUTES, seq=1), app_id="m", claim=1, step=1)
+    monkeypatch.setattr(change, "TOUCH_SECONDS", 0.0)
+    write = files.write
+
+    def slow_write(*given: Any, **named: Any) -> Any:
+        db.run(
+            lambda conn: conn.execute("update timeseries_writes set touched_at = now() - interval '1 day'")
+        )
+        return write(*given, **named)
+
+    monkeypatch.setattr(files, "write", slow_write)
+    half = Box(frozenset("a"), Points.all(), MINUTES[0], MINUTES[250])
+
+    def sweep_meanwhile() -> None:
+        assert table.sweep(patience_seconds=0).changes_ended == 0
+
+    erased = table.erase(half, app_id="job/1", claim=1, seq_max=1, guard=sweep_meanwhile)
+    assert erased.rows_deleted == 250

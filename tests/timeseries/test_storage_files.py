@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 from redrive.database import Database
 from redrive.errors import Failure
 from redrive.services.timeseries.boxes import Box, Points
-from redrive.services.timeseries.storage import OrgTable, SampleStore, files, footer, splicing
+from redrive.services.timeseries.storage import OrgTable, SampleStore, columns, files, footer, splicing
 from redrive.services.timeseries.storage.compacting import Compaction
 from tests.timeseries.samples import rows_of, table_of, walk
 
@@ -38,6 +38,14 @@ def table(root: Path, db: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator
     store = SampleStore(str(root), None, db)
     yield store.table("o1")
     store.close()
+
+
+def statistics_in_log(root: Path) -> dict[str, Any]:
+    """Of the last file that the last commit added."""
+    commits = sorted((root / "o1/samples/_delta_log").glob("*.json"))
+    entries = [json.loads(line) for line in commits[-1].read_text().splitlines()]
+    found: dict[str, Any] = json.loads([entry["add"] for entry in entries if "add" in entry][-1]["stats"])
+    return found
 
 
 def parquet(root: Path) -> list[Path]:
@@ -92,7 +100,8 @@ def test_a_value_stands_nowhere_but_in_its_page(table: OrgTable, root: Path) -> 
         for group in range(metadata.num_row_groups):
             for place in range(metadata.num_columns):
                 column = metadata.row_group(group).column(place)
-                assert column.is_stats_set == (column.path_in_schema in {"asset", "point", "time", "seq"})
+                told = {"asset", "point", "time", "seq", "stored"}
+                assert column.is_stats_set == (column.path_in_schema in told)
     assert not _bytes_below(root, b"S3CR3T", b"a-very-private") - {path.name for path in parquet(root)}
 
     box = Box(frozenset("a"), Points.but("r"), 0, 10**6)
@@ -161,6 +170,24 @@ def test_a_damaged_replacement_is_never_committed(
     assert len(parquet(root)) == 1
 
 
+def test_row_groups_that_do_not_tell_when_they_were_stored_are_looked_into(
+    table: OrgTable, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are carried over, too; the log then does not tell it of the new file."""
+    rows = [("a", "p", at, 1.0, None, 0, None, 1, 1_000 + at // 150) for at in range(300)]
+    with monkeypatch.context() as earlier:
+        earlier.setattr(columns, "BOUNDED", columns.KEY)
+        table.append(table_of(rows), app_id="move", claim=1, step=1)
+
+    for step, before_ms, left in ((1, 1_000, 300), (2, 1_001, 150), (3, 1_002, 0)):
+        table.erase(EVERYTHING, app_id="retention", claim=1, step=step, stored_before_ms=before_ms)
+        assert rows_of(table.scan(EVERYTHING)) == rows_of(table_of(rows[300 - left :]))
+        if step == 2:
+            assert statistics_in_log(root)["numRecords"] == 150
+            assert "stored" not in statistics_in_log(root)["minValues"]
+    assert parquet(root) == []
+
+
 @pytest.mark.parametrize(
     "habits", [{"write_page_index": True, "use_dictionary": False}, {"write_statistics": False}]
 )
@@ -211,13 +238,17 @@ def test_a_footer_survives_being_read_and_written(table: OrgTable, root: Path) -
 
 def test_the_log_tells_extents_to_other_engines(table: OrgTable, root: Path) -> None:
     table.append(walk(["a"], ["p", "q"], MINUTES), app_id="move", claim=1, step=7)
-    commits = sorted((root / "o1/samples/_delta_log").glob("*.json"))
-    entries = [json.loads(line) for line in commits[-1].read_text().splitlines()]
-    added = next(entry["add"] for entry in entries if "add" in entry)
-    assert json.loads(added["stats"]) == {
+    stored = "2023-11-14T22:13:20.000Z"
+    assert statistics_in_log(root) == {
         "numRecords": 800,
-        "minValues": {"asset": "a", "point": "p", "time": "2023-11-14T22:13:20.000Z", "seq": 1},
-        "maxValues": {"asset": "a", "point": "q", "time": "2023-11-15T04:52:20.000Z", "seq": 1},
-        "nullCount": {"asset": 0, "point": 0, "time": 0, "seq": 0},
+        "minValues": {"asset": "a", "point": "p", "time": stored, "seq": 1, "stored": stored},
+        "maxValues": {
+            "asset": "a",
+            "point": "q",
+            "time": "2023-11-15T04:52:20.000Z",
+            "seq": 1,
+            "stored": stored,
+        },
+        "nullCount": {"asset": 0, "point": 0, "time": 0, "seq": 0, "stored": 0},
     }
     assert pa.types.is_timestamp(pq.read_schema(parquet(root)[0]).field("time").type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ import pytest
 from redrive.clock import now, to_ms
 from redrive.database import Database
 from redrive.engine import jobs
+from redrive.engine.kinds import Again, Work
 from redrive.engine.model import NewJob, NewUnit
 from redrive.services.timeseries import compaction, holds, registry, retention, upkeep
 from redrive.services.timeseries.boxes import Box, Points
 from redrive.services.timeseries.registry import Asset, Model, Point
-from redrive.services.timeseries.storage import SampleStore
+from redrive.services.timeseries.storage import SampleStore, bucket_of
 from tests.engine.scene import until, working
 from tests.timeseries.deletion_scene import ORG, START, TENANT, Place
 
@@ -75,6 +77,40 @@ def test_what_was_stored_too_long_ago_is_retired_unless_it_is_held(place: Place)
     everything = {(asset, point, START + n) for asset in "ab" for point in ("temp", "wind") for n in (0, 1)}
     assert {row[:3] for row in place.stored()} == everything - gone
     assert cursor(place, job_id)["rows_deleted"] == 1
+
+
+def test_a_pass_of_retention_commits_bucket_by_bucket_and_counts_what_a_vanished_claim_has_done(
+    place: Place,
+) -> None:
+    assets = [f"a{number}" for number in range(8)]
+    with place.db.transaction() as conn:
+        registry.put_model(conn, TENANT, Model("weather", retention_days=30))
+        for asset in assets:
+            registry.put_asset(conn, TENANT, Asset(asset, model_id="weather"))
+    stored = to_ms(now()) - 40 * DAY_MS
+    place.put([(asset, "temp", START + n, 1.0, None, 0, None, 0, stored) for asset in assets for n in (0, 1)])
+    job_id = start(place, retention.KIND)
+    with place.db.transaction() as conn:
+        unit_id = place.units(job_id)[0].id
+    work = Work(place.db, job_id, TENANT, retention.KIND, {"org_id": ORG}, unit_id, 0, "", {}, 1, 1, 1, None)
+    run = retention.kind(place.store).run
+
+    lost = run(work)
+    assert isinstance(lost, Again) and 2 <= lost.cursor["rows_deleted"] < 16, "one bucket at a time"
+    work = replace(work, claim=2)
+    passes = 0
+    while True:
+        outcome = run(work)
+        assert isinstance(outcome, Again)
+        work = replace(work, cursor=outcome.cursor)
+        if "done_day" in outcome.cursor:
+            break
+        passes += 1
+    buckets = len({bucket_of(asset) for asset in assets})
+    assert (passes, outcome.cursor["rows_deleted"]) == (buckets - 1, 16)
+    assert place.stored() == set()
+    assert outcome.after_seconds == retention.CHECK_SECONDS
+    assert run(work) == outcome, "once a day"
 
 
 def test_a_tenants_upkeep_is_made_once(db: Database) -> None:

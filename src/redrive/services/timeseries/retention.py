@@ -1,13 +1,14 @@
 """Retention: samples that were *stored* longer ago than their policy says are erased, once a day.
 
 The age counts from the moment of storage, not from the sample's time. Legal holds are respected. The job is
-continuous: one unit that comes back every hour and works once per day. What it is about to erase stands in
-its cursor first, so that the probe of a vanished claim knows which effect to fence.
+continuous: one unit that comes back every hour and makes one pass per day. A pass goes policy by policy and bucket
+by bucket, one commit each; its place stands in the cursor, so it goes on there after a crash. Each commit is a
+step of the unit's fence: what a vanished claim has done is counted, not done again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,16 +16,18 @@ from psycopg import Connection
 
 from redrive.clock import now, to_ms
 from redrive.database import Queries
-from redrive.engine import claiming
 from redrive.engine.kinds import Again, Done, Kind, Outcome, Work
 from redrive.services.timeseries import holds
+from redrive.services.timeseries.assets import LONGEST_RETENTION_DAYS
 from redrive.services.timeseries.boxes import Box, Points, subtract_all
-from redrive.services.timeseries.storage import SampleStore
+from redrive.services.timeseries.storage import BUCKETS, OrgTable, SampleStore, bucket_of
 
 queries = Queries.beside(__file__, "retention.sql")
 
 KIND = "timeseries.retention"
 CHECK_SECONDS = 3600.0
+#: Between two buckets the unit is nobody's for a moment: a hold that is being placed waits for no more than one.
+BETWEEN_SECONDS = 0.1
 DAY_MS = 86_400_000
 #: Samples of every time: retention does not look at it.
 _EARLIEST_MS, _LATEST_MS = -62_135_596_800_000, 253_402_300_800_000
@@ -41,45 +44,70 @@ def kind(store: SampleStore, *, check_seconds: float = CHECK_SECONDS) -> Kind:
     )
 
 
-def _app_id(work: Work, day: int, days: int) -> str:
-    return f"retention/{work.unit_id}/{day}/{days}"
+def _app_id(work: Work) -> str:
+    return f"retention/{work.unit_id}"
 
 
 def _run(store: SampleStore, check_seconds: float, work: Work) -> Outcome:
+    """Do the next bucket of the day's pass that has something to erase."""
     now_ms = to_ms(now())
-    day = now_ms // DAY_MS
     cursor = dict(work.cursor or {})
+    # A pass that takes longer than a day is finished before the next one begins.
+    day = cursor.get("day", now_ms // DAY_MS)
     if cursor.get("done_day") == day:
         return Again(cursor, after_seconds=check_seconds)
     with work.db.transaction() as conn:
         policies = boxes_by_days(conn, work.tenant_id)
+        kept = [hold.box for hold in holds.live(conn, work.tenant_id)]
     table = store.table(work.spec["org_id"])
-    deleted = 0
-    for days, boxes in sorted(policies.items()):
-        with work.db.transaction() as conn:
-            claiming.save_cursor(conn, work, {**cursor, "day": day, "days": days})
-            kept = [hold.box for hold in holds.live(conn, work.tenant_id)]
+    _count_standing(table, work, cursor)
+    for step, days, boxes in _steps(day, policies):
+        if step <= cursor.get("step", -1):
+            continue
+        before_ms = now_ms - days * DAY_MS
         free = subtract_all(boxes, kept)
-        if free:
-            erased = table.erase(
-                free,
-                app_id=_app_id(work, day, days),
-                claim=work.claim,
-                stored_before_ms=now_ms - days * DAY_MS,
-            )
-            deleted += erased.rows_deleted
-        if work.stop_requested():
-            return Again(cursor, after_seconds=0.0)
-    total = int(cursor.get("rows_deleted", 0)) + deleted
-    return Again({"done_day": day, "rows_deleted": total}, after_seconds=check_seconds)
+        if not free or not table.rows_near(free, stored_before_ms=before_ms):
+            continue
+        app_id, claim = _app_id(work), work.claim
+        erased = table.erase(free, app_id=app_id, claim=claim, step=step, stored_before_ms=before_ms)
+        total = cursor.get("rows_deleted", 0) + erased.rows_deleted
+        cursor |= {"day": day, "step": step, "rows_deleted": total}
+        return Again(cursor, after_seconds=BETWEEN_SECONDS)
+    cursor.pop("day", None)
+    return Again({"rows_deleted": 0, **cursor, "done_day": day}, after_seconds=check_seconds)
+
+
+def _count_standing(table: OrgTable, work: Work, cursor: dict[str, Any]) -> None:
+    """Take over the step that a vanished claim has committed."""
+    standing = table.step(_app_id(work))
+    if standing is not None and standing > cursor.get("step", -1):
+        done = table.effect(_app_id(work)) or {}
+        cursor["step"] = standing
+        cursor["rows_deleted"] = cursor.get("rows_deleted", 0) + int(done.get("rows_deleted", 0))
+
+
+def _steps(day: int, policies: Mapping[int, list[Box]]) -> Iterator[tuple[int, int, list[Box]]]:
+    """Yield number, days and boxes of what a pass does; the numbers grow, also from day to day."""
+    for days, boxes in sorted(policies.items()):
+        by_bucket: dict[int, list[Box]] = {}
+        for box in boxes:
+            for bucket, assets in _by_bucket(box.assets).items():
+                part = Box(frozenset(assets), box.points, box.start_ms, box.end_ms)
+                by_bucket.setdefault(bucket, []).append(part)
+        for bucket, parts in sorted(by_bucket.items()):
+            yield (day * (LONGEST_RETENTION_DAYS + 1) + days) * BUCKETS + bucket, days, parts
+
+
+def _by_bucket(assets: frozenset[str]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for asset in assets:
+        found.setdefault(bucket_of(asset), []).append(asset)
+    return found
 
 
 def _probe(store: SampleStore, work: Work) -> Done | None:
-    """Fence what the vanished claim may still commit; then the day's work runs again, once per effect."""
-    cursor: Mapping[str, Any] = work.cursor or {}
-    if "day" in cursor:
-        app_id = _app_id(work, int(cursor["day"]), int(cursor["days"]))
-        store.table(work.spec["org_id"]).settle_claim(app_id, work.claim)
+    """Fence the vanished claim; then the pass goes on at its place."""
+    store.table(work.spec["org_id"]).fence(_app_id(work), work.claim)
     return None
 
 

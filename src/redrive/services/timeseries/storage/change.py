@@ -12,6 +12,7 @@ or a sweep finds it. A commit whose outcome is unclear is given up in the log be
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,9 @@ from redrive.services.timeseries.storage.journal import Journal, Purpose, Write
 from redrive.services.timeseries.storage.log import Log
 from redrive.services.timeseries.storage.reading import Reader
 from redrive.services.timeseries.storage.snapshot import LiveFile, Snapshot, path_of
+
+#: How often a change under way says so in the journal.
+TOUCH_SECONDS = 60.0
 
 #: Called just before a commit; what it returns is held open until the commit stands (a lock, say).
 Guard = Callable[[], contextlib.AbstractContextManager[Any] | None]
@@ -56,6 +60,7 @@ class Change:
     committed: Commit | None = None
     _files: int = 0
     _planned: bool = False
+    _touched: float = field(default_factory=time.monotonic)
 
     def new_path(self, bucket: int, run: int) -> str:
         """Return a path that is in nobody's way; plan it before anything is written there."""
@@ -79,6 +84,12 @@ class Change:
         self.parts.log.check(fence, snapshot)
         if any(path not in snapshot.files for path in paths):
             raise Stale("a file to replace is gone")
+
+    def touch(self) -> None:
+        """Say, after each file, that this change is alive: a sweep gives up what has been silent for long."""
+        if time.monotonic() - self._touched >= TOUCH_SECONDS:
+            self._touched = time.monotonic()
+            self.parts.journal.touch(self.id)
 
     def commit(
         self,

@@ -64,6 +64,9 @@ DISK_NAMES = dict(zip(MEMORY.names, DISK.names, strict=True))
 #: What a deletion must know of a row to decide on it.
 KEY = ("asset", "point", "time", "seq")
 
+#: What statistics tell of: never a value.
+BOUNDED = (*KEY, "stored")
+
 #: Instants that Delta's statistics can say (years 1 to 9999).
 EARLIEST_MS = -62_135_596_800_000
 LATEST_MS = 253_402_300_799_999

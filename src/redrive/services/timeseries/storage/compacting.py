@@ -167,7 +167,9 @@ def _merge(
         merged = [_merged(change.parts, part)]
         if not merged[0].num_rows:
             return None
-        return files.write(change.parts.folder, path, part.bucket, merged.pop(), checked=True)
+        written = files.write(change.parts.folder, path, part.bucket, merged.pop(), checked=True)
+        change.touch()
+        return written
 
     return [file for file in each(pool, one, slices, paths) if file is not None]
 

@@ -37,6 +37,14 @@ class Erasure:
     seq_max: int | None = None
     stored_before_ms: int | None = None
 
+    def touched(self, snapshot: Snapshot) -> list[LiveFile]:
+        """Return the files that may hold rows to erase."""
+        return snapshot.touching(self.boxes, self.seq_max, self.stored_before_ms)
+
+    def mask(self, table: pa.Table) -> columns.Array:
+        """Return the mask of the rows to erase."""
+        return mask_of(table, self.boxes, self.seq_max, self.stored_before_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Erased:
@@ -124,15 +132,13 @@ def _erase(change: Change, pool: Executor, erasure: Erasure, guard: Guard | None
     def agrees(snapshot: Snapshot) -> bool:
         if erasure.seq_max is None:
             return True
-        return all(file.path in looked for file in snapshot.touching(erasure.boxes, erasure.seq_max))
+        return all(file.path in looked for file in erasure.touched(snapshot))
 
     for _ in range(_TRIES):
         snapshot = change.parts.log.open()
         stale = [path for path in looked if path not in snapshot.files]
         change.discard([new.path for path in stale if (new := looked.pop(path).new) is not None])
-        fresh = [
-            file for file in snapshot.touching(erasure.boxes, erasure.seq_max) if file.path not in looked
-        ]
+        fresh = [file for file in erasure.touched(snapshot) if file.path not in looked]
         try:
             for result in _look(change, pool, fresh, erasure):
                 looked[result.file.path] = result
@@ -156,7 +162,9 @@ def _look(change: Change, pool: Executor, fresh: Sequence[LiveFile], erasure: Er
     change.plan(paths, fresh)
 
     def one(file: LiveFile, path: str) -> _Looked:
-        return _look_at(change.parts, file, path, erasure)
+        looked = _look_at(change.parts, file, path, erasure)
+        change.touch()
+        return looked
 
     return each(pool, one, fresh, paths)
 
@@ -164,7 +172,7 @@ def _look(change: Change, pool: Executor, fresh: Sequence[LiveFile], erasure: Er
 def _look_at(parts: Parts, file: LiveFile, path: str, erasure: Erasure) -> _Looked:
     """Write what is left of a file to ``path``, if anything is erased and anything is left."""
     rows = parts.reader.group_rows(file.path)
-    touched = matching_groups(parts, file, erasure.boxes, erasure.seq_max)
+    touched = matching_groups(parts, file, erasure.boxes, erasure.seq_max, erasure.stored_before_ms)
     gone = [number for number in touched if _goes_as_a_whole(parts, file, number, erasure)]
     mixed, fresh = _without(parts, file, [number for number in touched if number not in gone], erasure)
     if not gone and not mixed:
@@ -182,10 +190,13 @@ def _without(
     parts: Parts, file: LiveFile, touched: Sequence[int], erasure: Erasure
 ) -> tuple[list[int], pa.Table]:
     """Return the row groups that lose rows, and the rows that stay of them."""
+    if erasure.stored_before_ms is not None:
+        # Old rows of points that are kept for good lie beside: most groups that are looked at lose nothing.
+        touched = [number for number in touched if _loses(parts, file, number, erasure)]
     if not touched:
         return [], columns.DISK.empty_table()
     table = parts.reader.read(file.path, columns.DISK.names, touched)
-    erased = mask_of(table, erasure.boxes, erasure.seq_max, erasure.stored_before_ms)
+    erased = erasure.mask(table)
     rows = parts.reader.group_rows(file.path)
     ends = np.cumsum([rows[number] for number in touched])
     stays, mixed = [], []
@@ -195,6 +206,10 @@ def _without(
         # A row group that loses nothing is carried over: its rows are not wanted here.
         stays.append(~mask if mask.any() else mask)
     return mixed, columns.with_names(table.filter(pa.array(np.concatenate(stays))))
+
+
+def _loses(parts: Parts, file: LiveFile, number: int, erasure: Erasure) -> bool:
+    return bool(erasure.mask(parts.reader.read(file.path, columns.BOUNDED, [number])).any())
 
 
 def _replacement(parts: Parts, file: LiveFile, path: str, carried: Sequence[int], fresh: pa.Table) -> NewFile:
@@ -211,7 +226,8 @@ def _replacement(parts: Parts, file: LiveFile, path: str, carried: Sequence[int]
 def _goes_as_a_whole(parts: Parts, file: LiveFile, number: int, erasure: Erasure) -> bool:
     """Return whether every row of a row group is erased; at most its names are read to find out."""
     extent = parts.reader.groups(file.path)[number]
-    if erasure.stored_before_ms is not None:
+    before_ms = erasure.stored_before_ms
+    if before_ms is not None and extent.stored[1] >= columns.micros(before_ms):
         return False
     if erasure.seq_max is not None and extent.seqs[1] > erasure.seq_max:
         return False

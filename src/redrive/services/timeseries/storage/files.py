@@ -1,8 +1,8 @@
 """Parquet files of samples: laid out by time, asset and point, with statistics of keys only.
 
-Guarantees: the statistics of a file and of its row groups hold minimum and maximum of asset, point, time and
-seq, never of a value, so a value stands nowhere but in its data page. What ``write`` returned from was read
-back where ``checked`` asks for it. Values keep their bits (NaN payloads, -0.0, nulls).
+Guarantees: the statistics of a file and of its row groups hold minimum and maximum of asset, point, time, seq
+and the instant of storage, never of a value, so a value stands nowhere but in its data page. What ``write``
+returned from was read back where ``checked`` asks for it. Values keep their bits (NaN payloads, -0.0, nulls).
 """
 
 from __future__ import annotations
@@ -27,18 +27,21 @@ _SAMPLE_ROWS = 4_096
 NAMES = ["asset", "point"]
 #: No name is greater.
 LAST_NAME = "\U0010ffff"
+#: Bounds of numbers that nobody has told.
+LEAST, GREATEST = -(2**63), 2**63 - 1
 _ENCODINGS = {"time": "DELTA_BINARY_PACKED", "seq": "DELTA_BINARY_PACKED", "stored": "DELTA_BINARY_PACKED"}
 _DICTIONARIES = ["asset", "point", "text", "kind", "quality"]
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """From the least to the greatest key of some rows; time in microseconds."""
+    """From the least to the greatest of some rows; instants (``times``, ``stored``) in microseconds."""
 
     assets: tuple[str, str]
     points: tuple[str, str]
     times: tuple[int, int]
     seqs: tuple[int, int]
+    stored: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,36 +62,44 @@ class NewFile:
             "numRecords": self.rows,
             "minValues": low,
             "maxValues": high,
-            "nullCount": dict.fromkeys(columns.KEY, 0),
+            "nullCount": dict.fromkeys(columns.BOUNDED, 0),
         }
         partition: dict[str, str | None] = {"bucket": str(self.bucket)}
         return AddAction(self.path, self.size, partition, to_ms(now()), True, json.dumps(statistics))
 
 
 def _statistics(extent: Extent, side: int) -> dict[str, object]:
-    instant = np.datetime64(extent.times[side], "us").astype("datetime64[ms]")
-    return {
+    told: dict[str, object] = {
         "asset": extent.assets[side],
         "point": extent.points[side],
-        "time": f"{instant}Z",
         "seq": extent.seqs[side],
     }
+    for name, micros in (("time", extent.times[side]), ("stored", extent.stored[side])):
+        # Row groups that another program wrote may not tell: then the log does not either.
+        if micros not in (LEAST, GREATEST):
+            told[name] = f"{np.datetime64(micros, 'us').astype('datetime64[ms]')}Z"
+    return told
 
 
 def extent_of(table: pa.Table) -> Extent:
     """Return the extent of a table (files' form, one chunk, at least one row)."""
-    time, seq = columns.numbers(table["time"]), columns.numbers(table["seq"])
     return Extent(
         _first_and_last(table["asset"]),
         _first_and_last(table["point"]),
-        (int(time.min()), int(time.max())),
-        (int(seq.min()), int(seq.max())),
+        _least_and_greatest(table["time"]),
+        _least_and_greatest(table["seq"]),
+        _least_and_greatest(table["stored"]),
     )
 
 
 def _first_and_last(column: pa.ChunkedArray) -> tuple[str, str]:
     used = columns.used_names(column)
     return min(used), max(used)
+
+
+def _least_and_greatest(column: pa.ChunkedArray) -> tuple[int, int]:
+    numbers = columns.numbers(column)
+    return int(numbers.min()), int(numbers.max())
 
 
 def union(extents: Sequence[Extent]) -> Extent:
@@ -98,6 +109,7 @@ def union(extents: Sequence[Extent]) -> Extent:
         (min(each.points[0] for each in extents), max(each.points[1] for each in extents)),
         (min(each.times[0] for each in extents), max(each.times[1] for each in extents)),
         (min(each.seqs[0] for each in extents), max(each.seqs[1] for each in extents)),
+        (min(each.stored[0] for each in extents), max(each.stored[1] for each in extents)),
     )
 
 
@@ -136,7 +148,7 @@ def encode(sink: Any, table: pa.Table, spans: Sequence[tuple[int, int]]) -> None
         compression_level=1,
         use_dictionary=dictionaries,
         column_encoding=encodings,
-        write_statistics=list(columns.KEY),
+        write_statistics=list(columns.BOUNDED),
         store_schema=False,
     ) as writer:
         for start, end in spans:

@@ -61,6 +61,10 @@ class Journal:
         }
         self._execute(queries.plan_write, row)
 
+    def touch(self, write_id: int) -> None:
+        """Say that a change is alive; safe to repeat, and of one that is over."""
+        self._execute(queries.touch_write, {"id": write_id})
+
     def close(self, write_id: int) -> None:
         """Drop a change whose files are settled; safe to repeat."""
         self._execute(queries.close_write, {"id": write_id})

@@ -8,6 +8,10 @@ SET outputs = w.outputs || excluded.outputs,
     seq_min = least(w.seq_min, excluded.seq_min),
     touched_at = clock_timestamp()
 
+-- name: touch_write
+-- The change goes on.
+UPDATE timeseries_writes SET touched_at = clock_timestamp() WHERE id = %(id)s
+
 -- name: close_write
 -- The change is over, its files are settled.
 DELETE FROM timeseries_writes WHERE id = %(id)s

@@ -51,7 +51,7 @@ _PATIENCE_SECONDS = 60.0
 _FROZEN_SECONDS = 60.0
 
 _CONFIGURATION: dict[str, str | None] = {
-    "delta.dataSkippingStatsColumns": ",".join(columns.KEY),
+    "delta.dataSkippingStatsColumns": ",".join(columns.BOUNDED),
     "delta.logRetentionDuration": "interval 0 seconds",
     "delta.deletedFileRetentionDuration": "interval 0 seconds",
     "delta.setTransactionRetentionDuration": f"interval {TRANSACTION_DAYS} days",

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from redrive.services.timeseries.storage import columns
-from redrive.services.timeseries.storage.files import LAST_NAME, NAMES, Extent
+from redrive.services.timeseries.storage.files import GREATEST, LAST_NAME, LEAST, NAMES, Extent
 from redrive.services.timeseries.storage.folder import Folder, Vanished, damaged
 
 _FOOTERS = 4_096
@@ -98,14 +98,13 @@ def group_extents(metadata: pq.FileMetaData) -> tuple[Extent, ...]:
     extents = []
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        asset, point, time, seq = (group.column(places[name]).statistics for name in columns.KEY)
+        asset, point, time, seq, stored = (group.column(places[name]).statistics for name in columns.BOUNDED)
         # Another program may have left them out: then anything may be there.
         extents.append(
             Extent(
                 _bounds(asset, False) or ("", LAST_NAME),
                 _bounds(point, False) or ("", LAST_NAME),
-                _bounds(time, True) or (-(2**63), 2**63 - 1),
-                _bounds(seq, True) or (-(2**63), 2**63 - 1),
+                *(_bounds(column, True) or (LEAST, GREATEST) for column in (time, seq, stored)),
             )
         )
     return tuple(extents)

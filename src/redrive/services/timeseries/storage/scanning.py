@@ -18,7 +18,7 @@ from redrive.services.timeseries.storage import columns
 from redrive.services.timeseries.storage.change import Parts
 from redrive.services.timeseries.storage.folder import Vanished, told_as_failure
 from redrive.services.timeseries.storage.parallel import each
-from redrive.services.timeseries.storage.snapshot import LiveFile, Snapshot, may_hold
+from redrive.services.timeseries.storage.snapshot import LiveFile, Snapshot, is_old, may_hold
 
 _TRIES = 50
 
@@ -110,13 +110,17 @@ def read_matching(
 
 
 def matching_groups(
-    parts: Parts, file: LiveFile, boxes: Sequence[Box], seq_max: int | None = None
+    parts: Parts,
+    file: LiveFile,
+    boxes: Sequence[Box],
+    seq_max: int | None = None,
+    stored_before_ms: int | None = None,
 ) -> list[int]:
-    """Return the row groups of a file that may hold rows of the boxes."""
+    """Return the row groups of a file that may hold rows of the boxes, up to a sequence and before an instant."""
     return [
         number
         for number, extent in enumerate(parts.reader.groups(file.path))
-        if (seq_max is None or extent.seqs[0] <= seq_max) and any(may_hold(extent, box) for box in boxes)
+        if is_old(extent, seq_max, stored_before_ms) and any(may_hold(extent, box) for box in boxes)
     ]
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from redrive.services.timeseries.boxes import Box
 from redrive.services.timeseries.storage import columns
-from redrive.services.timeseries.storage.files import LAST_NAME, Extent
+from redrive.services.timeseries.storage.files import GREATEST, LAST_NAME, LEAST, Extent
 
 _RUN = re.compile(r"/(\d+)-\d+-\d+\.parquet$")
 
@@ -37,6 +37,13 @@ def may_hold(extent: Extent, box: Box) -> bool:
         and extent.times[1] >= columns.micros(box.start_ms)
         and _has_between(in_order(box.assets), extent.assets)
         and (box.points.excluded or _has_between(in_order(box.points.names), extent.points))
+    )
+
+
+def is_old(extent: Extent, seq_max: int | None, stored_before_ms: int | None) -> bool:
+    """Return whether a row within ``extent`` may have ``seq <= seq_max`` and be stored before an instant."""
+    return (seq_max is None or extent.seqs[0] <= seq_max) and (
+        stored_before_ms is None or extent.stored[0] < columns.micros(stored_before_ms)
     )
 
 
@@ -88,13 +95,15 @@ class Snapshot:
         """Return the live files of a bucket, in the order of their paths."""
         return self._by_bucket.get(bucket, ())
 
-    def touching(self, boxes: Sequence[Box], seq_max: int | None = None) -> list[LiveFile]:
-        """Return the files that may hold rows of one of the boxes with ``seq <= seq_max``."""
+    def touching(
+        self, boxes: Sequence[Box], seq_max: int | None = None, stored_before_ms: int | None = None
+    ) -> list[LiveFile]:
+        """Return the files that may hold rows of one of the boxes, up to a sequence and before an instant."""
         found: dict[str, LiveFile] = {}
         for box in boxes:
             for bucket in {columns.bucket_of(asset) for asset in box.assets}:
                 for file in self.bucket(bucket):
-                    if (seq_max is None or file.extent.seqs[0] <= seq_max) and may_hold(file.extent, box):
+                    if is_old(file.extent, seq_max, stored_before_ms) and may_hold(file.extent, box):
                         found[file.path] = file
         return list(found.values())
 
@@ -115,7 +124,7 @@ def live_files(actions: pa.Table, known: Mapping[str, LiveFile]) -> dict[str, Li
 
 
 def _with_instants(actions: pa.Table) -> pa.Table:
-    for name in ("min.time", "max.time"):
+    for name in ("min.time", "max.time", "min.stored", "max.stored"):
         if name in actions.column_names:
             place = actions.column_names.index(name)
             micros = actions[name].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
@@ -129,8 +138,7 @@ def _live_file(row: Mapping[str, Any]) -> LiveFile:
     extent = Extent(
         _bounds(row, "asset", "", LAST_NAME),
         _bounds(row, "point", "", LAST_NAME),
-        _bounds(row, "time", -(2**63), 2**63 - 1),
-        _bounds(row, "seq", -(2**63), 2**63 - 1),
+        *(_bounds(row, name, LEAST, GREATEST) for name in ("time", "seq", "stored")),
     )
     bucket = int(row["partition.bucket"])
     return LiveFile(

@@ -25,7 +25,7 @@ from redrive.services.timeseries.storage.journal import Write
 from redrive.services.timeseries.storage.log import TRANSACTION_DAYS
 from redrive.services.timeseries.storage.snapshot import Snapshot
 
-#: A change that has planned nothing for so long has lost its process.
+#: A change that has neither planned nor finished a file for so long has lost its process.
 ABANDONED_SECONDS = 1_800.0
 #: Commits stay in the log for so long, for processes that were frozen in the middle of one of their own.
 LOG_SECONDS = 3_600.0

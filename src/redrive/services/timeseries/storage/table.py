@@ -107,17 +107,18 @@ class OrgTable:
         *,
         app_id: str,
         claim: int,
+        step: int | None = None,
         seq_max: int | None = None,
         stored_before_ms: int | None = None,
         guard: Guard | None = None,
     ) -> Erased:
-        """Erase the rows of the boxes with ``seq <= seq_max`` from table and store, once per app id.
+        """Erase the rows of the boxes with ``seq <= seq_max`` from table and store, once per app id (or step).
 
         ``guard`` is called before the commit and may raise; a context manager that it returns is left when the
         commit stands.
         """
         erasure = Erasure(_boxes(boxes), seq_max, stored_before_ms)
-        return erasing.erase(self._parts, self._pool, erasure, Fence(app_id, claim), guard)
+        return erasing.erase(self._parts, self._pool, erasure, Fence(app_id, claim, step), guard)
 
     def fence(self, app_id: str, claim: int) -> None:
         """Stop every earlier claim of an app id for good and remove what they left half-done."""
@@ -147,10 +148,13 @@ class OrgTable:
         found = scanning.scan(self._parts, self._pool, _boxes(boxes), ["seq"], seq_max)
         return int(found.num_rows)
 
-    def rows_near(self, boxes: Boxes) -> int:
+    def rows_near(self, boxes: Boxes, *, stored_before_ms: int | None = None) -> int:
         """Return how many rows the files have that may hold rows of the boxes: the work of erasing them."""
         snapshot = self._parts.log.refresh()
-        return sum(file.rows for file in snapshot.touching(_boxes(boxes))) if snapshot is not None else 0
+        if snapshot is None:
+            return 0
+        touched = snapshot.touching(_boxes(boxes), stored_before_ms=stored_before_ms)
+        return sum(file.rows for file in touched)
 
     def digest(self, boxes: Boxes, seq_max: int | None = None) -> tuple[int, int]:
         """Return count and checksum of the stored rows of the boxes; see ``checksums.checksum``."""
