@@ -22,6 +22,11 @@ from psycopg import sql
 
 from redrive.database import Database, migrate, postmaster
 from redrive.database.embedded import EmbeddedPostgres
+from redrive.identity.authentication import Authenticator
+from redrive.identity.bootstrap import bootstrap
+from redrive.identity.credentials import Credentials, credentials_file, read_credentials
+from redrive.identity.sealing import Sealer
+from redrive.settings import Settings
 from tests.servers import Launch, launching
 
 # Tests do not survive a power cut, their server need not either.
@@ -166,3 +171,29 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("DID NOT RUN: these need root", sep="!", red=True, bold=True)
         for name in left_out:
             terminalreporter.line(name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A data folder of its own, nothing in it yet."""
+    return Settings(data_dir=tmp_path / "D")
+
+
+@pytest.fixture
+def sealer(db: Database, settings: Settings) -> Sealer:
+    """The master key's sealer, after a first start."""
+    return bootstrap(db, settings)
+
+
+@pytest.fixture
+def credentials(sealer: Sealer, settings: Settings) -> Credentials:
+    """The administrator's, as the first start wrote them."""
+    found = read_credentials(credentials_file(settings))
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def authenticator(db: Database, sealer: Sealer) -> Authenticator:
+    """What tells callers apart."""
+    return Authenticator(db, sealer)

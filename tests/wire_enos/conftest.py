@@ -10,34 +10,10 @@ import pytest
 
 from redrive.database import Database
 from redrive.identity.authentication import Authenticator
-from redrive.identity.bootstrap import bootstrap
-from redrive.identity.credentials import Credentials, credentials_file, read_credentials
-from redrive.identity.sealing import Sealer
+from redrive.identity.credentials import Credentials
 from redrive.settings import Settings
 from tests.wire_enos import poseidon_client
 from tests.wire_enos.gateway_caller import Gateway, echo_app, serving
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "D")
-
-
-@pytest.fixture
-def sealer(db: Database, settings: Settings) -> Sealer:
-    return bootstrap(db, settings)
-
-
-@pytest.fixture
-def credentials(sealer: Sealer, settings: Settings) -> Credentials:
-    found = read_credentials(credentials_file(settings))
-    assert found is not None
-    return found
-
-
-@pytest.fixture
-def authenticator(db: Database, sealer: Sealer) -> Authenticator:
-    return Authenticator(db, sealer)
 
 
 @pytest.fixture

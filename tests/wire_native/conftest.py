@@ -6,7 +6,6 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -19,36 +18,12 @@ from starlette.responses import Response
 from redrive.database import Database
 from redrive.errors import FieldProblem, Problem
 from redrive.identity.authentication import Authenticator
-from redrive.identity.bootstrap import bootstrap
-from redrive.identity.credentials import Credentials, credentials_file, read_credentials
-from redrive.identity.sealing import Sealer
+from redrive.identity.credentials import Credentials
 from redrive.settings import Settings
 from redrive.wire.native.auth import Admin, Caller
 from redrive.wire.native.idempotency import Once
 from redrive.wire.native.problems import PROBLEM_RESPONSES, NativeRoute, add_handlers
 from redrive.wire.native.tokens import router as token_router
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(data_dir=tmp_path / "D")
-
-
-@pytest.fixture
-def sealer(db: Database, settings: Settings) -> Sealer:
-    return bootstrap(db, settings)
-
-
-@pytest.fixture
-def credentials(sealer: Sealer, settings: Settings) -> Credentials:
-    found = read_credentials(credentials_file(settings))
-    assert found is not None
-    return found
-
-
-@pytest.fixture
-def authenticator(db: Database, sealer: Sealer) -> Authenticator:
-    return Authenticator(db, sealer)
 
 
 class Note(BaseModel):

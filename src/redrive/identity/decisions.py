@@ -1,0 +1,125 @@
+"""May this principal do that? One decision over all its policies. Pure.
+
+::
+
+    root user ──────────────┐
+    identity policies ──────┴─ must allow ─┐
+    the key pair's own policy, if any ─────┴─ must allow, too ──► allowed
+    a Deny in any of them wins over every Allow
+
+Guarantees: refused by default; the same rights, request and context always give the same decision, and the decision
+says which statement it rests on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from redrive.identity.conditions import Context
+from redrive.identity.policies import Effect, Policy, Statement
+
+NO_CONTEXT: Context = MappingProxyType({})
+
+_MOST_ACTIONS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The statement that a decision rests on."""
+
+    policy: str
+    statement: str
+
+    def words(self) -> str:
+        """Return it for people."""
+        return f"{self.statement} of {self.policy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer, why, and the statement that it rests on (none: nothing allows it, or the root user asks)."""
+
+    allowed: bool
+    reason: str
+    matched: Matched | None = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Policies of one sort; each layer must allow."""
+
+    name: str
+    policies: tuple[Policy, ...] = ()
+    #: The root user's: allows whatever no policy denies.
+    everything: bool = False
+    _of_action: dict[str, tuple[tuple[Policy, Statement], ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def about(self, action: str) -> tuple[tuple[Policy, Statement], ...]:
+        """Return the statements about an action, denials first; kept, since the same actions come again."""
+        found = self._of_action.get(action)
+        if found is None:
+            every = [(policy, each) for policy in self.policies for each in policy.statements]
+            about = [pair for pair in every if pair[1].is_about(action)]
+            found = tuple(sorted(about, key=lambda pair: pair[1].effect is Effect.ALLOW))
+            if len(self._of_action) >= _MOST_ACTIONS:
+                self._of_action.clear()
+            self._of_action[action] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Everything that says what a principal may do."""
+
+    layers: tuple[Layer, ...] = ()
+
+    def decide(self, action: str, resource: str = "*", context: Context = NO_CONTEXT) -> Decision:
+        """Return whether ``action`` may be done to ``resource`` (a URN; ``*`` where an action has none)."""
+        allowed: Decision | None = None
+        for layer in self.layers:
+            found = _decide(layer, action, resource, context)
+            if not found.allowed:
+                return found
+            allowed = allowed or found
+        return allowed or Decision(False, "implicit deny by identity-based policy")
+
+
+def _decide(layer: Layer, action: str, resource: str, context: Context) -> Decision:
+    for policy, statement in layer.about(action):
+        if not statement.covers(resource) or not all(each.holds(context) for each in statement.conditions):
+            continue
+        matched = Matched(policy.name, statement.name)
+        if statement.effect is Effect.DENY:
+            return Decision(False, f"explicit deny by {layer.name}", matched)
+        return Decision(True, f"allowed by {layer.name}", matched)
+    if layer.everything:
+        return Decision(True, "the account's root user")
+    return Decision(False, f"implicit deny by {layer.name}")
+
+
+IDENTITY, KEY_PAIR = "identity-based policy", "policy of the key pair"
+
+
+def rights_of(
+    policies: Sequence[Policy], *, root: bool = False, key_policies: Sequence[Policy] | None = None
+) -> Rights:
+    """Return the rights of a user with these policies, limited by those of its key pair where it has any."""
+    layers = [Layer(IDENTITY, tuple(policies), root)]
+    if key_policies is not None:
+        layers.append(Layer(KEY_PAIR, tuple(key_policies)))
+    return Rights(tuple(layers))
+
+
+def context_of(known: Mapping[str, str | Sequence[str] | None]) -> Context:
+    """Return a context: keys in lower case, what is not known left out."""
+    return MappingProxyType(
+        {
+            key.lower(): (value,) if isinstance(value, str) else tuple(value)
+            for key, value in known.items()
+            if value is not None
+        }
+    )
