@@ -95,7 +95,7 @@ def retry_all(db: Database, url: str) -> None:
     beside = threading.Thread(target=other_work, args=(url, stop, waits))
     beside.start()
     time.sleep(1)
-    wanted = RetryFilter(kind="bench.failed")
+    wanted = RetryFilter(kinds=["bench.failed"])
     begun = time.perf_counter()
     retried, _ = db.run(lambda conn: recovery.retry_many(conn, TENANT, wanted, actor="bench", reason="bulk"))
     took = time.perf_counter() - begun

@@ -33,7 +33,7 @@ BESIDE = {("cli", "server"), ("settings", "errors")}
 #: Folders whose members must not know each other.
 STRANGERS = ("services", "wire")
 #: What every vendor's edge is made of.
-SHARED_BY_EDGES = {"acknowledgement", "app", "bodies", "metrics", "refusals", "requests"}
+SHARED_BY_EDGES = {"acknowledgement", "app", "bodies", "callers", "metrics", "refusals", "requests"}
 WEB = {"fastapi", "starlette", "uvicorn", "jinja2"}
 #: Modules of services that are words and rules only.
 PURE = "model"

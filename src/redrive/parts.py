@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from redrive.database import Database
 from redrive.errors import Problem, ProblemCode
+from redrive.identity.audit import Refusals
 from redrive.identity.authentication import Authenticator
 from redrive.identity.master_key import open_sealer
 from redrive.identity.sealing import Sealer
@@ -23,6 +24,7 @@ class Parts:
     db: Database
     sealer: Sealer
     authenticator: Authenticator
+    refusals: Refusals
     store: SampleStore
     ingest: Ingest
     reads: Reads
@@ -31,6 +33,7 @@ class Parts:
         """Write what waits, end the threads and close the connections; safe to repeat."""
         self.ingest.close()
         self.store.close()
+        self.refusals.close()
         self.db.close()
 
 
@@ -65,7 +68,7 @@ def open_parts(
         store = SampleStore(settings.storage, None, db)
         ingest = Ingest(db)
         reads = Reads(db, store, ingest.tail)
-        return Parts(settings, db, sealer, Authenticator(db, sealer), store, ingest, reads)
+        return Parts(settings, db, sealer, Authenticator(db, sealer), Refusals(db), store, ingest, reads)
     except BaseException:
         db.close()
         raise

@@ -132,7 +132,7 @@ def test_a_filter_retries_exactly_what_it_means(db: Database) -> None:
     wanted = [submit(db, subject="a") for _ in range(3)]
     others = [submit(db, subject="b") for _ in range(2)]
     fail(db)
-    chosen = RetryFilter(subject="a", kind="test.kind", fingerprint="f", states=[JobState.FAILED])
+    chosen = RetryFilter(subject="a", kinds=["test.kind"], fingerprint="f", states=[JobState.FAILED])
     with db.transaction() as conn:
         assert recovery.count_retryable(conn, TENANT, chosen) == 3
         assert recovery.retry_many(conn, TENANT, chosen, actor="tester")[0] == 3

@@ -337,7 +337,7 @@ def test_the_list_shows_what_was_asked_and_only_assets_in_scope(working_place: P
         everything = deletion.listing(conn, TENANT)
         by_job = deletion.listing(conn, TENANT, query=str(ids[1]))
         by_point = deletion.listing(conn, TENANT, query="temp", page=2, page_size=2)
-        in_scope = deletion.listing(conn, TENANT, asset_ids=[ASSETS[0]], asset_prefixes=["station-2"])
+        in_scope = deletion.listing(conn, TENANT, scope=[([ASSETS[0], "station-2*"], [])])
         foreign = deletion.listing(conn, TENANT + 1)
     assert [item.job_id for item in everything.items] == ids[::-1]
     assert [item.job_id for item in by_job.items] == [ids[1]]

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from redrive.cli import client, timeseries
 from redrive.database.embedded import EmbeddedPostgres
 from redrive.engine import jobs
-from redrive.identity.access import Action, Scope
+from redrive.identity.access import Action, parse_scope
+from redrive.identity.builtin import key_policy
 from redrive.identity.keys import create_key
 from redrive.identity.master_key import open_sealer
 from redrive.services.timeseries import imports
@@ -170,12 +171,17 @@ def test_the_same_key_imports_once(api: Api) -> None:
 
 
 def test_a_caller_of_some_assets_may_not_import(api: Api) -> None:
-    permissions = {Action.WRITE: Scope(prefixes=("a",))}
+    permissions = {Action.WRITE: parse_scope("a*")}
     with api.db.transaction() as conn:
         user = conn.execute("select id from users limit 1").fetchone()
         sealer = open_sealer(api.db, api.settings)
         pair = create_key(
-            conn, sealer, tenant_id=api.tenant_id, user_id=user.id, name="some", permissions=permissions
+            conn,
+            sealer,
+            tenant_id=api.tenant_id,
+            user_id=user.id,
+            name="some",
+            policy=key_policy(permissions),
         )
     with httpx.Client(base_url=api.url, auth=(pair.access_key, pair.secret_key)) as some:
         assert some.post(IMPORTS, content=body(), headers=PARQUET).status_code == 403

@@ -13,7 +13,8 @@ import pytest
 from pytest import TempPathFactory
 
 from redrive.database.embedded import EmbeddedPostgres
-from redrive.identity.access import Action, Scope
+from redrive.identity.access import Action, parse_scope
+from redrive.identity.builtin import key_policy
 from redrive.identity.keys import create_key
 from redrive.identity.master_key import open_sealer
 from redrive.ingest import Tail, log
@@ -44,13 +45,18 @@ def api(served: Api) -> Api:
 @pytest.fixture
 def limited(api: Api) -> Iterator[httpx.Client]:
     """A caller that may read and write assets that begin with ``north-``."""
-    scope = Scope(prefixes=("north-",))
+    scope = parse_scope("north-*")
     permissions = {Action.WRITE: scope, Action.READ: scope}
     with api.db.transaction() as conn:
         user = conn.execute("select id from users limit 1").fetchone()
         sealer = open_sealer(api.db, api.settings)
         pair = create_key(
-            conn, sealer, tenant_id=api.tenant_id, user_id=user.id, name="limited", permissions=permissions
+            conn,
+            sealer,
+            tenant_id=api.tenant_id,
+            user_id=user.id,
+            name="limited",
+            policy=key_policy(permissions),
         )
     with httpx.Client(base_url=api.url, auth=(pair.access_key, pair.secret_key)) as client:
         yield client

@@ -126,8 +126,10 @@ def test_pages_are_in_order_and_within_a_scope(conn: Connection[Any]) -> None:
     assert page(limit=2) == ["a1", "a2"]
     assert page(limit=2, after="a2") == ["b1", "b2"]
     assert page(model_id="turbine") == ["b2"]
-    assert page(scope=(["c"], ["a"])) == ["a1", "a2", "c"]
-    assert page(scope=([], [])) == []
+    assert page(scope=[(["c", "a*"], [])]) == ["a1", "a2", "c"]
+    assert page(scope=[([], [])]) == []
+    assert page(scope=[(None, ["?1"]), (["a*"], [])]) == ["a2"]
+    assert page(scope=[(["a_", "a%"], [])]) == []
 
 
 def test_a_bulk_call_puts_all_or_nothing(db: Database) -> None:

@@ -22,7 +22,9 @@ from starlette.responses import Response
 
 from redrive.database import Database
 from redrive.identity.access import Action, Principal, Scope, require_assets
+from redrive.identity.audit import Refusals
 from redrive.identity.authentication import Authenticator
+from redrive.identity.builtin import key_policy
 from redrive.identity.keys import NewKeyPair, create_key, find_tenant
 from redrive.identity.sealing import Sealer
 from redrive.settings import Settings
@@ -47,12 +49,16 @@ def serving(app: FastAPI) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(timeout=10)
+            if hasattr(app.state, "parts"):
+                app.state.parts.refusals.close()
 
 
 def echo_app(db: Database, settings: Settings, authenticator: Authenticator) -> FastAPI:
     """The token calls and three calls that answer who called and with what."""
     app = FastAPI()
-    app.state.parts = SimpleNamespace(db=db, settings=settings, authenticator=authenticator)
+    app.state.parts = SimpleNamespace(
+        db=db, refusals=Refusals(db), settings=settings, authenticator=authenticator
+    )
     tsdb = APIRouter(route_class=TsdbRoute)
     general = APIRouter(route_class=GeneralRoute)
 
@@ -150,6 +156,6 @@ def new_caller(db: Database, sealer: Sealer, gateway: Gateway, permissions: dict
         tenant = find_tenant(conn, gateway.org_id)
         user = conn.execute("select id from users").fetchone()
         made: NewKeyPair = create_key(
-            conn, sealer, tenant_id=tenant.id, user_id=user.id, name="app", permissions=permissions
+            conn, sealer, tenant_id=tenant.id, user_id=user.id, name="app", policy=key_policy(permissions)
         )
     return Gateway(gateway.http, gateway.org_id, made.access_key, made.secret_key)

@@ -15,7 +15,8 @@ from pytest import TempPathFactory
 
 from redrive.database import Database
 from redrive.database.embedded import EmbeddedPostgres
-from redrive.identity.access import EVERYTHING, Action, Scope
+from redrive.identity.access import EVERYTHING, Action, parse_scope
+from redrive.identity.audit import Refusals
 from redrive.identity.authentication import Authenticator
 from redrive.identity.bootstrap import bootstrap
 from redrive.identity.credentials import credentials_file, read_credentials
@@ -84,7 +85,11 @@ def served(
         app = FastAPI()
         ingest = Ingest(db)
         app.state.parts = SimpleNamespace(
-            db=db, settings=settings, authenticator=Authenticator(db, sealer), ingest=ingest
+            db=db,
+            refusals=Refusals(db),
+            settings=settings,
+            authenticator=Authenticator(db, sealer),
+            ingest=ingest,
         )
         app.include_router(token_router)
         app.include_router(router)
@@ -274,7 +279,7 @@ def test_what_is_not_the_form_is_refused(
 
 def test_writing_is_all_or_nothing_over_the_assets(integration: Integration) -> None:
     db, sealer, tenant_id = integration.db, integration.sealer, integration.tenant_id
-    limited = Scope(prefixes=("north-",))
+    limited = parse_scope("north-*")
     caller = new_caller(db, sealer, integration.gateway, {Action.WRITE: limited, Action.READ: EVERYTHING})
     one = Integration(caller, db, tenant_id, sealer)
     answer = one.send(message(item("north-1"), item("south-1")))
@@ -291,7 +296,7 @@ def test_a_device_out_of_scope_is_told_as_one_that_is_not_there(integration: Int
     with db.transaction() as conn:
         registry.put_asset(conn, tenant_id, Asset("south-1", product_key="pk", device_key="hidden"))
     by_keys = {"productKey": "pk", "deviceKey": "hidden", "time": NOW, "measurepoints": {"p": 1}}
-    limited = new_caller(db, sealer, integration.gateway, {Action.WRITE: Scope(prefixes=("north-",))})
+    limited = new_caller(db, sealer, integration.gateway, {Action.WRITE: parse_scope("north-*")})
     answers = [
         Integration(limited, db, tenant_id, sealer).send(message({**by_keys, "deviceKey": key}))
         for key in ("hidden", "absent")

@@ -17,7 +17,8 @@ from fastapi import FastAPI
 
 from redrive.database import Database
 from redrive.engine import recovery
-from redrive.identity.access import Action, Scope
+from redrive.identity.access import Action, parse_scope
+from redrive.identity.audit import Refusals
 from redrive.identity.authentication import Authenticator
 from redrive.identity.credentials import Credentials
 from redrive.identity.keys import find_tenant
@@ -93,7 +94,9 @@ def site(
 ) -> Iterator[Site]:
     store = SampleStore(str(tmp_path / "samples"), None, db)
     app = FastAPI()
-    app.state.parts = SimpleNamespace(db=db, settings=settings, authenticator=authenticator, store=store)
+    app.state.parts = SimpleNamespace(
+        db=db, refusals=Refusals(db), settings=settings, authenticator=authenticator, store=store
+    )
     for one in (token_router, router, holds.router):
         app.include_router(one)
     with db.transaction() as conn:
@@ -242,7 +245,7 @@ def test_a_parameter_that_stands_in_the_wrong_place_is_never_ignored(site: Site)
 def test_a_point_of_a_model_concerns_every_asset(site: Site, sealer: Sealer) -> None:
     with site.db.transaction() as conn:
         registry.put_model(conn, site.tenant_id, Model("m", points=(Point("p", storage_types=frozenset()),)))
-    narrow = new_caller(site.db, sealer, site.gateway, {Action.WRITE: Scope(prefixes=("a",))})
+    narrow = new_caller(site.db, sealer, site.gateway, {Action.WRITE: parse_scope("a*")})
     body = json.dumps({"modelId": "m", "pointId": "p"})
     answer = narrow.call("POST", f"{BASE}/meta-delete", f"orgId={site.gateway.org_id}", body)
     assert answer["code"] == 80401
@@ -252,7 +255,7 @@ def test_write_permission_is_all_or_nothing_and_lists_hide_what_is_out_of_scope(
     site: Site, sealer: Sealer
 ) -> None:
     site.fill("a1", "b1")
-    own = Scope(prefixes=("a",))
+    own = parse_scope("a*")
     narrow = new_caller(site.db, sealer, site.gateway, {Action.READ: own, Action.WRITE: own})
     assert site.submit(narrow, assetIds="a1,b1")["code"] == 80401
     assert site.submit(narrow, assetIds="a1")["code"] == 0

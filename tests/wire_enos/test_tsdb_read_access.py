@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from redrive.database import Database
 from redrive.identity.access import EVERYTHING, Action
+from redrive.identity.audit import Refusals
 from redrive.identity.authentication import Authenticator
 from redrive.identity.credentials import Credentials
 from redrive.identity.sealing import Sealer
@@ -36,7 +37,11 @@ def caller(
     store, ingest = SampleStore(str(tmp_path / "store"), None, db), Ingest(db)
     app = FastAPI()
     app.state.parts = SimpleNamespace(
-        db=db, settings=settings, authenticator=authenticator, reads=Reads(db, store, ingest.tail)
+        db=db,
+        refusals=Refusals(db),
+        settings=settings,
+        authenticator=authenticator,
+        reads=Reads(db, store, ingest.tail),
     )
     app.include_router(token_router)
     app.include_router(router)

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from redrive.database.embedded import EmbeddedPostgres
-from redrive.identity.access import Scope
+from redrive.identity.access import parse_scope
+from redrive.identity.decisions import EVERYTHING
 from tests.wire_enos.test_tsdb_read_calls import BODIES, DAY, SERIES, START, ids
 from tests.wire_enos.tsdb_read_scene import House, Site, open_house
 
@@ -30,7 +31,7 @@ def site(house: House) -> Site:
 
 def test_a_caller_reads_only_assets_in_its_scope(site: Site) -> None:
     site.accept(("a1", "p", START, 1), ("b1", "p", START, 2))
-    site.may(READ=Scope(prefixes=("a",)))
+    site.may(READ=parse_scope("a*"))
     for path, body in BODIES.items():
         if path == "/data/latest/check-dead":
             answer = site.call(path, {"payload": [{"assetId": "b1", "pointId": "p", "interval": 1}]})
@@ -65,7 +66,7 @@ def test_latest_values_are_deleted_by_the_same_path(site: Site) -> None:
 
 def test_deleting_latest_values_is_all_or_nothing_and_asks_for_write(site: Site) -> None:
     site.accept(("a", "p", START, 1), ("b", "p", START, 2))
-    site.may(READ=Scope(every=True), WRITE=Scope(ids=frozenset({"a"})))
+    site.may(READ=EVERYTHING, WRITE=parse_scope("a"))
     both = {"assetIds": "a,b", "pointIds": "p"}
     assert site.call("/latest", both, query="&action=delete")["code"] == 80401
     assert len(site.items("/latest", both)) == 2

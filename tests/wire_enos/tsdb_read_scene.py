@@ -19,6 +19,9 @@ from psycopg import sql
 from redrive.database import Database
 from redrive.database.embedded import EmbeddedPostgres
 from redrive.identity.access import EVERYTHING, Action, Principal, Scope
+from redrive.identity.audit import Refusals
+from redrive.identity.builtin import key_policy
+from redrive.identity.principals import rights_from
 from redrive.ids import new_id
 from redrive.ingest import rows
 from redrive.ingest.samples import with_place
@@ -82,8 +85,9 @@ class Site:
     def may(self, **scopes: Scope) -> None:
         """Give the caller exactly these permissions."""
         permissions = {Action[name]: scope for name, scope in scopes.items()}
+        rights = rights_from([], own=key_policy(permissions), root=True)
         self.house.callers[self.org_id] = Principal(
-            self.tenant_id, "a", "p", self.org_id, "u", 1, "k", "tester", permissions=permissions
+            self.tenant_id, "a", "p", self.org_id, "u", 1, "k", "tester", rights
         )
 
     def asset(self, *ids: str, zone: str = "Asia/Shanghai", model: str | None = None) -> None:
@@ -164,7 +168,9 @@ def open_house(postgres: EmbeddedPostgres, root: Path) -> Iterator[House]:
         store, ingest = SampleStore(str(root / "store"), None, db), Ingest(db)
         reads = Reads(db, store, ingest.tail, now=lambda: clock[0])
         app = FastAPI()
-        app.state.parts = SimpleNamespace(db=db, store=store, ingest=ingest, reads=reads)
+        app.state.parts = SimpleNamespace(
+            db=db, refusals=Refusals(db), store=store, ingest=ingest, reads=reads
+        )
         app.include_router(router)
         for dependency in (enos_principal, reader_or_writer):
             app.dependency_overrides[dependency] = lambda orgId: callers[orgId]  # noqa: N803

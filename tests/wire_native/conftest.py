@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from redrive.database import Database
 from redrive.errors import FieldProblem, Problem
+from redrive.identity.audit import Refusals
 from redrive.identity.authentication import Authenticator
 from redrive.identity.credentials import Credentials
 from redrive.settings import Settings
@@ -89,7 +90,9 @@ def http(
     with db.transaction() as conn:
         conn.execute("create table notes (id bigint generated always as identity, text text)")
     app = FastAPI()
-    app.state.parts = SimpleNamespace(db=db, settings=settings, authenticator=authenticator)
+    app.state.parts = SimpleNamespace(
+        db=db, refusals=Refusals(db), settings=settings, authenticator=authenticator
+    )
     app.include_router(token_router)
     app.include_router(notes_router(gate))
     add_handlers(app, {"/elsewhere": lambda request, problem: Response(f"theirs: {problem.code}")})
@@ -109,6 +112,8 @@ def serving(app: FastAPI) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(timeout=10)
+            if hasattr(app.state, "parts"):
+                app.state.parts.refusals.close()
 
 
 @pytest.fixture

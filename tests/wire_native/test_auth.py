@@ -10,6 +10,7 @@ import pytest
 from redrive.database import Database
 from redrive.errors import ProblemCode
 from redrive.identity.access import EVERYTHING, Action
+from redrive.identity.builtin import key_policy
 from redrive.identity.credentials import Credentials
 from redrive.identity.keys import NewKeyPair, create_key, find_tenant
 from redrive.identity.sealing import Sealer
@@ -26,7 +27,7 @@ def member(db: Database, sealer: Sealer, credentials: Credentials) -> NewKeyPair
             tenant_id=tenant.id,
             user_id=user.id,
             name="app",
-            permissions={Action.READ: EVERYTHING},
+            policy=key_policy({Action.READ: EVERYTHING}),
         )
 
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from redrive.database import Database
+from redrive.identity.builtin import key_policy
 from redrive.identity.credentials import Credentials
 from redrive.identity.keys import create_key
 from redrive.identity.sealing import Sealer
@@ -94,7 +95,7 @@ def test_keys_are_the_tenants_own(
             " select 7, account_id, repeat('a', 32), 'other', 'o222', repeat('b', 32) from tenants"
         )
         user = conn.execute("select id from users").fetchone()
-        other = create_key(conn, sealer, tenant_id=7, user_id=user.id, name="other", permissions={})
+        other = create_key(conn, sealer, tenant_id=7, user_id=user.id, name="other", policy=key_policy({}))
     known.post("/v1/notes", json={"text": "mine"}, headers=KEY)
     auth = httpx.BasicAuth(other.access_key, other.secret_key)
     got = known.post("/v1/notes", json={"text": "theirs"}, headers=KEY, auth=auth)

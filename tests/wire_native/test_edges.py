@@ -7,7 +7,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -17,12 +17,15 @@ from pytest import TempPathFactory
 
 from redrive.database.embedded import EmbeddedPostgres
 from redrive.engine.kinds import Done, Kind
-from redrive.identity.access import EVERYTHING, Action, Role, Scope
-from redrive.identity.keys import Permissions, create_key
+from redrive.identity.access import EVERYTHING, Action, Scope, parse_scope
+from redrive.identity.builtin import key_policy
+from redrive.identity.keys import create_key
 from redrive.identity.master_key import open_sealer
-from tests.wire_native.jobs_scene import Api, database_of_a_module, serving_api
+from tests.wire_native.jobs_scene import Api, database_of_a_module, for_test_kinds, serving_api
 
-SOME = Scope(ids=frozenset(["a1"]))
+Permissions = Mapping[Action, Scope]
+
+SOME = parse_scope("a1")
 ENDLESS = Kind("test.endless", "never ends", lambda work: Done(), endless=True)
 
 
@@ -36,7 +39,7 @@ def api(postgres: EmbeddedPostgres, database_url: str, tmp_path_factory: TempPat
 
 
 @contextmanager
-def caller(api: Api, permissions: Permissions, role: Role = Role.MEMBER) -> Iterator[httpx.Client]:
+def caller(api: Api, permissions: Permissions, admin: bool = False) -> Iterator[httpx.Client]:
     with api.db.transaction() as conn:
         [user, *_] = conn.execute("select id from users").fetchall()
         pair = create_key(
@@ -45,8 +48,7 @@ def caller(api: Api, permissions: Permissions, role: Role = Role.MEMBER) -> Iter
             tenant_id=api.tenant_id,
             user_id=user.id,
             name="app",
-            permissions=permissions,
-            role=role,
+            policy=for_test_kinds(key_policy(permissions, admin=admin)),
         )
     with httpx.Client(base_url=api.url, auth=(pair.access_key, pair.secret_key), timeout=20) as client:
         yield client

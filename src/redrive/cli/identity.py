@@ -23,10 +23,13 @@ from redrive.cli.up import Config, DatabaseUrl, DataDir, MasterKeyFile
 from redrive.database import Database
 from redrive.errors import Problem, ProblemCode, invalid
 from redrive.identity import bootstrap, master_key
-from redrive.identity.access import Action, Role, Scope, parse_scope
+from redrive.identity.access import ADMIN, Action, parse_scope, scope_words
 from redrive.identity.authentication import CACHE_SECONDS
+from redrive.identity.builtin import key_policy
 from redrive.identity.credentials import Credentials, credentials_file, read_credentials
+from redrive.identity.decisions import Scope
 from redrive.identity.keys import KeyPair, create_key, find_tenant, list_keys, revoke_key
+from redrive.identity.principals import rights_from
 from redrive.identity.sealing import Sealer
 from redrive.identity.server_keys import public_key
 from redrive.settings import Settings
@@ -135,8 +138,7 @@ def create(
                 tenant_id=owner.id,
                 user_id=_first_user(conn),
                 name=name,
-                permissions=wanted,
-                role=Role.ADMIN if admin else Role.MEMBER,
+                policy=key_policy(wanted, admin=admin),
             )
     told = {
         "name": name,
@@ -165,14 +167,13 @@ def list_pairs(
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("Access key", min_width=36)
-    for heading in ("Name", "Role", "Read", "Write", "Created", "Revoked"):
+    for heading in ("Name", "User", "Admin", "Read", "Write", "Created", "Revoked"):
         table.add_column(heading, overflow="fold")
     for key in found:
         row = _row(key)
         dates = [f"{at:%Y-%m-%d}" if at else "" for at in (key.created_at, key.revoked_at)]
-        table.add_row(
-            key.access_key, key.name, key.role.value, row["read"] or "-", row["write"] or "-", *dates
-        )
+        rights = [row[name] or "-" for name in ("admin", "read", "write")]
+        table.add_row(key.access_key, key.name, key.user_name, *rights, *dates)
     Console().print(table)
 
 
@@ -252,14 +253,16 @@ def _first_user(conn: Any) -> str:
 
 
 def _row(key: KeyPair) -> dict[str, str | None]:
-    scopes = {action: scope.words() for action, scope in key.permissions.items()}
+    own = rights_from([], root=True, own=key.policy)
+    kind = "enos:region:account:asset"
     return {
         "name": key.name,
         "access_key": key.access_key,
-        "role": key.role.value,
         "user": key.user_name,
-        "read": scopes.get(Action.READ),
-        "write": scopes.get(Action.WRITE),
+        # what the pair's own policy lets through; its user's policies may allow less
+        "admin": "yes" if own.decide(ADMIN).allowed else None,
+        "read": scope_words(own.scope(Action.READ, kind)) or None,
+        "write": scope_words(own.scope(Action.WRITE, kind)) or None,
         "created_at": key.created_at.isoformat(),
         "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
     }

@@ -6,6 +6,7 @@ are failed now are counted: a retried job leaves its group at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,9 +32,12 @@ class Cause:
     examples: tuple[int, ...]
 
 
-def causes(conn: Connection[Any], tenant_id: int, *, kind: str | None = None, limit: int = 50) -> list[Cause]:
-    """Return the causes of the tenant's failed jobs, the one with most jobs first."""
-    rows = conn.execute(queries.failures, {"tenant_id": tenant_id, "kind": kind, "limit": limit}).fetchall()
+def causes(
+    conn: Connection[Any], tenant_id: int, *, kinds: Sequence[str] | None = None, limit: int = 50
+) -> list[Cause]:
+    """Return the causes of the tenant's failed jobs (of some ``kinds``), the one with most jobs first."""
+    named = {"tenant_id": tenant_id, "kinds": None if kinds is None else list(kinds), "limit": limit}
+    rows = conn.execute(queries.failures, named).fetchall()
     return [
         Cause(
             row.fingerprint,

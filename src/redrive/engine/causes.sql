@@ -8,9 +8,9 @@ with groups as materialized (
     group by fingerprint
 ), shown as (
     select * from groups g
-    where %(kind)s::text is null
+    where %(kinds)s::text[] is null
        or (select j.kind from jobs j where j.tenant_id = %(tenant_id)s and j.fingerprint = g.fingerprint
-           order by j.id desc limit 1) = %(kind)s
+           order by j.id desc limit 1) = any(%(kinds)s::text[])
     order by jobs desc, fingerprint limit %(limit)s
 )
 select s.fingerprint, s.jobs, s.first_seen, s.last_seen, e.kind, e.failure, e.examples

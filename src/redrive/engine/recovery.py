@@ -94,7 +94,7 @@ class RetryFilter:
 
     ids: Sequence[int] | None = None
     states: Sequence[JobState] = RETRYABLE
-    kind: str | None = None
+    kinds: Sequence[str] | None = None
     subject: str | None = None
     fingerprint: str | None = None
     created_from: datetime | None = None
@@ -106,7 +106,7 @@ class RetryFilter:
             "tenant_id": tenant_id,
             "ids": list(self.ids) if self.ids is not None else None,
             "states": [state.value for state in self.states],
-            "kind": self.kind,
+            "kinds": list(self.kinds) if self.kinds is not None else None,
             "subject": self.subject,
             "fingerprint": self.fingerprint,
             "created_from": self.created_from,

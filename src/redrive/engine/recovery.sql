@@ -1,7 +1,7 @@
 -- name: count_retryable
 select count(*) as n from jobs j
 where j.tenant_id = %(tenant_id)s and j.state = any(%(states)s::text[]) and j.state in ('failed', 'cancelled')
-  and (%(kind)s::text is null or j.kind = %(kind)s)
+  and (%(kinds)s::text[] is null or j.kind = any(%(kinds)s::text[]))
   and (%(subject)s::text is null or j.subject = %(subject)s)
   and (%(fingerprint)s::text is null or j.fingerprint = %(fingerprint)s)
   and (%(created_from)s::timestamptz is null or j.created_at >= %(created_from)s)
@@ -17,7 +17,7 @@ with meant as (
     select j.id, j.attempt from jobs j
     where j.tenant_id = %(tenant_id)s and j.state = any(%(states)s::text[])
       and j.state in ('failed', 'cancelled')
-      and (%(kind)s::text is null or j.kind = %(kind)s)
+      and (%(kinds)s::text[] is null or j.kind = any(%(kinds)s::text[]))
       and (%(subject)s::text is null or j.subject = %(subject)s)
       and (%(fingerprint)s::text is null or j.fingerprint = %(fingerprint)s)
       and (%(created_from)s::timestamptz is null or j.created_at >= %(created_from)s)

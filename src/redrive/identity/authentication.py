@@ -4,8 +4,11 @@ Lookups are kept in the process for ``CACHE_SECONDS``, so that a busy caller cos
 key pair that is revoked elsewhere is refused here after at most that long; one revoked through this object's
 ``forget`` at once. Nothing is kept about keys and tokens that are not known.
 
+A temporary key pair is found only together with its security token (``by_signing_key``): nothing that knows its
+secret alone can use it.
+
 Every refusal is a ``Problem(unauthenticated)`` with one of these reasons: ``missing``, ``unknown_key``,
-``wrong_secret``, ``unknown_token``, ``token_expired``, ``header``.
+``wrong_secret``, ``temporary_key``, ``unknown_token``, ``token_expired``, ``header``.
 """
 
 from __future__ import annotations
@@ -25,9 +28,10 @@ from redrive.clock import now
 from redrive.database import Database, Queries, Row
 from redrive.errors import Problem, ProblemCode
 from redrive.identity import server_keys, tokens
-from redrive.identity.access import Principal, Role
-from redrive.identity.keys import permissions_of
+from redrive.identity.access import Principal
+from redrive.identity.keys import hash_of_token
 from redrive.identity.master_key import KEY_SECRETS
+from redrive.identity.principals import principal_of
 from redrive.identity.sealing import Sealer
 
 queries = Queries.beside(__file__)
@@ -44,20 +48,47 @@ class Credential:
 
     principal: Principal
     secret_key: str
+    #: Of the security token, where the pair is a temporary one.
+    token_hash: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Credential({self.principal.access_key})"
 
 
+#: What a token of a user begins with; tokens of key pairs never do.
+USER_TOKEN = "rdu_"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class UserToken:
+    """A living token that a user got with its password."""
+
+    principal: Principal
+    issued_at: datetime
+    expires_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    credential: Credential
+    found: Credential | UserToken
     until: float
     expires_at: datetime | None
 
     def expired(self) -> bool:
-        """Return whether this was found by a token that has ended since."""
+        """Return whether the token or the temporary key pair has ended since."""
         return self.expires_at is not None and self.expires_at <= now()
+
+    @property
+    def credential(self) -> Credential:
+        """What was found by a key or its token."""
+        assert isinstance(self.found, Credential)
+        return self.found
+
+    @property
+    def user_token(self) -> UserToken:
+        """What was found by a user's token."""
+        assert isinstance(self.found, UserToken)
+        return self.found
 
 
 class Authenticator:
@@ -71,9 +102,24 @@ class Authenticator:
         self._private_key: rsa.RSAPrivateKey | None = None
 
     def by_access_key(self, access_key: str) -> Credential:
-        """Return the credential of a live key pair."""
-        name = ("key", tokens.hash_of(access_key))
-        return self._find(name, lambda conn: self._load_key(conn, access_key)).credential
+        """Return the credential of a live key pair that is not a temporary one."""
+        credential = self._key(access_key)
+        if credential.token_hash is not None:
+            raise refused(
+                "a temporary key pair is good only for signed calls with its security token", "temporary_key"
+            )
+        return credential
+
+    def by_signing_key(self, access_key: str, security_token: str | None = None) -> Credential:
+        """Return the credential of a live key pair, a temporary one only with its security token.
+
+        A security token that does not belong to the key pair is refused like a key pair that is not known.
+        """
+        credential = self._key(access_key)
+        shown = None if security_token is None else hash_of_token(security_token)
+        if not hmac.compare_digest(shown or b"", credential.token_hash or b""):
+            raise refused("the access key is not known", "unknown_key")
+        return credential
 
     def by_secret(self, access_key: str, secret_key: str) -> Principal:
         """Return the principal of a key pair whose secret the caller shows."""
@@ -89,6 +135,14 @@ class Authenticator:
             raise refused("the access token has expired", "token_expired", hint="get a new one")
         return found.credential
 
+    def by_user_token(self, token: str) -> UserToken:
+        """Return whose token this is, got with a password."""
+        name = ("user", tokens.hash_of(token))
+        found = self._find(name, lambda conn: self._load_user_token(conn, token))
+        if found.expired():
+            raise refused("the token has expired", "token_expired", hint="get a new one")
+        return found.user_token
+
     def by_encrypted_header(self, blob: bytes) -> Principal:
         """Return whom ``blob`` names: ``pin$accessKey$secretKey$...``, encrypted to the server's key."""
         # A client makes a new blob for each call, so there is nothing to keep but the key pair.
@@ -102,14 +156,31 @@ class Authenticator:
     def kept_key(self, access_key: str) -> Credential | None:
         """Return the key pair's credential where it is at hand: no database, so an event loop may call it."""
         kept = self._kept_now(("key", tokens.hash_of(access_key)))
-        return kept.credential if kept is not None else None
+        return kept.credential if kept is not None and not kept.expired() else None
+
+    def kept_user_token(self, token: str) -> UserToken | None:
+        """Return a user's token where it is at hand: no database, so an event loop may call it."""
+        kept = self._kept_now(("user", tokens.hash_of(token)))
+        return kept.user_token if kept is not None and not kept.expired() else None
 
     def forget(self, key_id: int) -> None:
         """Drop what is kept about a key pair; call it after revoking one in this process."""
         with self._changing:
             for name, kept in list(self._kept.items()):
-                if kept.credential.principal.key_id == key_id:
+                if kept.found.principal.key_id == key_id:
                     del self._kept[name]
+
+    def forget_all(self) -> None:
+        """Drop everything that is kept; call it after changing rights in this process."""
+        with self._changing:
+            self._kept.clear()
+
+    def _key(self, access_key: str) -> Credential:
+        name = ("key", tokens.hash_of(access_key))
+        found = self._find(name, lambda conn: self._load_key(conn, access_key))
+        if found.expired():
+            raise refused("the access key is not known", "unknown_key")
+        return found.credential
 
     def _find(self, name: tuple[str, bytes], load: Callable[[psycopg.Connection[Any]], Row]) -> _Kept:
         kept = self._kept_now(name)
@@ -118,7 +189,9 @@ class Authenticator:
         asked_at = time.monotonic()
         with self.db.transaction() as conn:
             row = load(conn)
-        fresh = _Kept(self._credential(row), asked_at + CACHE_SECONDS, getattr(row, "expires_at", None))
+        found = self._credential(row) if name[0] != "user" else _user_token(row)
+        ends = getattr(row, "expires_at", None) or getattr(row, "key_expires_at", None)
+        fresh = _Kept(found, asked_at + CACHE_SECONDS, ends)
         with self._changing:
             if len(self._kept) >= _CACHE_ENTRIES:
                 self._kept = {key: old for key, old in self._kept.items() if asked_at < old.until}
@@ -140,21 +213,17 @@ class Authenticator:
             raise refused("the access token is not known", "unknown_token", hint="get a new one")
         return row
 
+    def _load_user_token(self, conn: psycopg.Connection[Any], token: str) -> Row:
+        row = conn.execute(queries.principal_by_user_token, {"hash": tokens.hash_of(token)}).fetchone()
+        if row is None:
+            raise refused("the token is not known", "unknown_token", hint="get a new one")
+        return row
+
     def _credential(self, row: Row) -> Credential:
         secret = self.sealer.open(bytes(row.secret), KEY_SECRETS.place(row.key_id)).decode()
-        principal = Principal(
-            tenant_id=row.tenant_id,
-            account_id=row.account_id,
-            project_id=row.project_id,
-            org_id=row.org_id,
-            user_id=row.user_id,
-            key_id=row.key_id,
-            access_key=row.access_key,
-            actor=row.key_name,
-            role=Role(row.role),
-            permissions=permissions_of(row.permissions),
+        return Credential(
+            principal_of(row, row), secret, bytes(row.token_hash) if row.token_hash is not None else None
         )
-        return Credential(principal, secret)
 
     def _open_header(self, blob: bytes) -> tuple[str, str]:
         key = self._header_key() if len(blob) == server_keys.BLOB_BYTES else None
@@ -177,6 +246,10 @@ class Authenticator:
     def _kept_now(self, name: tuple[str, bytes]) -> _Kept | None:
         kept = self._kept.get(name)
         return kept if kept is not None and time.monotonic() < kept.until else None
+
+
+def _user_token(row: Row) -> UserToken:
+    return UserToken(principal_of(row), row.issued_at, row.expires_at)
 
 
 def refused(detail: str, reason: str, *, hint: str = "") -> Problem:

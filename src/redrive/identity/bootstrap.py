@@ -18,7 +18,6 @@ import psycopg
 
 from redrive.database import Database, Queries, Row
 from redrive.errors import Problem, ProblemCode
-from redrive.identity.access import Role
 from redrive.identity.credentials import (
     Credentials,
     credentials_file,
@@ -27,7 +26,7 @@ from redrive.identity.credentials import (
     read_credentials,
     write_credentials,
 )
-from redrive.identity.keys import ALL_PERMISSIONS, NewKeyPair, create_key
+from redrive.identity.keys import NewKeyPair, create_key
 from redrive.identity.master_key import START_LOCK, open_sealer
 from redrive.identity.passwords import hash_password, new_password
 from redrive.identity.sealing import Sealer
@@ -91,6 +90,8 @@ def _create_all(conn: psycopg.Connection[Any], sealer: Sealer, settings: Setting
             "account_id": account_id,
             "name": USER_NAME,
             "password_hash": hash_password(password),
+            "description": "the account's own user",
+            "root": True,
         },
     )
     conn.execute(
@@ -115,16 +116,7 @@ def new_org_id() -> str:
 
 
 def _first_key(conn: psycopg.Connection[Any], sealer: Sealer, tenant_id: int, user_id: str) -> NewKeyPair:
-    return create_key(
-        conn,
-        sealer,
-        tenant_id=tenant_id,
-        user_id=user_id,
-        name=USER_NAME,
-        permissions=ALL_PERMISSIONS,
-        role=Role.ADMIN,
-        first=True,
-    )
+    return create_key(conn, sealer, tenant_id=tenant_id, user_id=user_id, name=USER_NAME, first=True)
 
 
 def _credentials(settings: Settings, first: Row, password: str, pair: NewKeyPair) -> Credentials:

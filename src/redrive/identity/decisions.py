@@ -13,16 +13,64 @@ says which statement it rests on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from redrive.identity.conditions import Context
-from redrive.identity.policies import Effect, Policy, Statement
+from redrive.identity.patterns import matcher
+from redrive.identity.policies import Effect, Policy, Statement, names_of
 
 NO_CONTEXT: Context = MappingProxyType({})
 
 _MOST_ACTIONS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What one layer says of the names of a type: patterns that it allows (None: all) and denies."""
+
+    allowed: tuple[str, ...] | None = None
+    denied: tuple[str, ...] = ()
+
+    def covers(self, name: str) -> bool:
+        """Return whether ``name`` is allowed and not denied."""
+        allowed = self.allowed is None or any(matcher(pattern)(name) for pattern in self.allowed)
+        return allowed and not any(matcher(pattern)(name) for pattern in self.denied)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The names (of assets, of job kinds) that an action covers: all that every layer covers.
+
+    ``reaches``: of the layers that leave anything out.
+    """
+
+    reaches: tuple[Reach, ...] = ()
+
+    @property
+    def every(self) -> bool:
+        """Whether all names are covered, also those that nobody has thought of yet."""
+        return not self.reaches
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it is plain that no name can be covered."""
+        return any(reach.allowed == () or "*" in reach.denied for reach in self.reaches)
+
+    def covers(self, name: str) -> bool:
+        """Return whether ``name`` is in the scope."""
+        return all(reach.covers(name) for reach in self.reaches)
+
+    def outside(self, names: Iterable[str]) -> list[str]:
+        """Return those of ``names`` that the scope does not cover, in order."""
+        if self.every:
+            return []
+        return [name for name in names if not self.covers(name)]
+
+
+EVERYTHING = Scope()
+NOTHING = Scope((Reach(()),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +105,7 @@ class Layer:
     _of_action: dict[str, tuple[tuple[Policy, Statement], ...]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _reaches: dict[tuple[str, str], Reach] = field(default_factory=dict, repr=False, compare=False)
 
     def about(self, action: str) -> tuple[tuple[Policy, Statement], ...]:
         """Return the statements about an action, denials first; kept, since the same actions come again."""
@@ -68,6 +117,17 @@ class Layer:
             if len(self._of_action) >= _MOST_ACTIONS:
                 self._of_action.clear()
             self._of_action[action] = found
+        return found
+
+    def reach(self, action: str, kind: str, context: Context) -> Reach:
+        """Return which names the layer covers, of resources whose URN begins with ``kind`` (four parts)."""
+        kept = self._reaches.get((action, kind))
+        if kept is not None:
+            return kept
+        about = self.about(action)
+        found = _reach(about, kind.split(":"), context, everything=self.everything)
+        if len(self._reaches) < _MOST_ACTIONS and not any(each.conditions for _, each in about):
+            self._reaches[action, kind] = found
         return found
 
 
@@ -87,6 +147,13 @@ class Rights:
             allowed = allowed or found
         return allowed or Decision(False, "implicit deny by identity-based policy")
 
+    def scope(self, action: str, kind: str, context: Context = NO_CONTEXT) -> Scope:
+        """Return the names that ``action`` covers, of resources whose URN begins with ``kind`` (four parts)."""
+        if not self.layers:
+            return NOTHING
+        reaches = (layer.reach(action, kind, context) for layer in self.layers)
+        return Scope(tuple(reach for reach in reaches if reach.allowed is not None or reach.denied))
+
 
 def _decide(layer: Layer, action: str, resource: str, context: Context) -> Decision:
     for policy, statement in layer.about(action):
@@ -99,6 +166,24 @@ def _decide(layer: Layer, action: str, resource: str, context: Context) -> Decis
     if layer.everything:
         return Decision(True, "the account's root user")
     return Decision(False, f"implicit deny by {layer.name}")
+
+
+def _reach(
+    about: Sequence[tuple[Policy, Statement]], urn: Sequence[str], context: Context, *, everything: bool
+) -> Reach:
+    allowed: list[str] | None = None if everything else []
+    denied: list[str] = []
+    for _, statement in about:
+        if not all(each.holds(context) for each in statement.conditions):
+            continue
+        names = names_of(statement, urn)
+        if statement.effect is Effect.DENY:
+            denied += ("*",) if names is None else names
+        elif names is None:
+            allowed = None
+        elif allowed is not None:
+            allowed += names
+    return Reach(None if allowed is None else tuple(dict.fromkeys(allowed)), tuple(dict.fromkeys(denied)))
 
 
 IDENTITY, KEY_PAIR = "identity-based policy", "policy of the key pair"

@@ -1,34 +1,40 @@
-"""Key pairs: an access key and a secret, both UUID-shaped, with permissions.
+"""Key pairs: an access key and a secret, both UUID-shaped, that act as a user for one tenant.
 
-The same pair signs requests in every vendor's way. The secret is shown once, when the pair is made; the
-database holds it sealed and bound to its row. Revoking is final, ends the pair's tokens, and is safe to
-repeat.
+A pair may have a policy of its own; then it may do only what both that and the user's policies allow. The same pair
+signs requests in every vendor's way. The secret is shown once, when the pair is made; the database holds it sealed
+and bound to its row. Revoking is final, ends the pair's tokens, and is safe to repeat.
+
+A *temporary* pair ends by itself and is good only together with its security token, of which only a hash is kept.
 """
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from types import MappingProxyType
+from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
 import psycopg
 
+from redrive.clock import now
 from redrive.database import Queries, Row
 from redrive.errors import Problem, ProblemCode, invalid
-from redrive.identity.access import EVERYTHING, Action, Role, Scope
 from redrive.identity.master_key import KEY_SECRETS
+from redrive.identity.policies import parse_policy
 from redrive.identity.sealing import Sealer
 from redrive.ids import new_id
 
 queries = Queries.beside(__file__)
 
-Permissions = Mapping[Action, Scope]
+Document = Mapping[str, Any]
 
-#: What the first key pair may do: everything in its tenant.
-ALL_PERMISSIONS: Permissions = MappingProxyType({Action.READ: EVERYTHING, Action.WRITE: EVERYTHING})
+#: How the policy of a key pair is called in decisions.
+OWN_POLICY = "the key pair's policy"
+SHORTEST_LIFE, LONGEST_LIFE = timedelta(minutes=15), timedelta(hours=24)
 
 _NAME_LENGTH = 100
 
@@ -49,10 +55,9 @@ class KeyPair:
     id: int
     name: str
     access_key: str
-    role: Role
+    policy: Document | None
     first: bool
     user_name: str
-    permissions: Permissions
     created_at: datetime
     revoked_at: datetime | None
 
@@ -64,14 +69,63 @@ def create_key(
     tenant_id: int,
     user_id: str,
     name: str,
-    permissions: Permissions,
-    role: Role = Role.MEMBER,
+    policy: Document | None = None,
     first: bool = False,
 ) -> NewKeyPair:
-    """Make a key pair that acts for the tenant; ``name`` is the actor in histories."""
+    """Make a key pair that acts for the tenant; ``name`` is the actor in histories.
+
+    Without a ``policy`` it may do whatever its user may.
+    """
+    made = NewKeyPair(new_id(), str(uuid.uuid4()), str(uuid.uuid4()))
+    _insert(conn, sealer, made, tenant_id, user_id, name, policy, first=first)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class TemporaryKeyPair:
+    """A key pair for a while: the only place where its secret and its security token can be read."""
+
+    pair: NewKeyPair
+    security_token: str = field(repr=False)
+    expires_at: datetime
+
+
+def create_temporary_key(
+    conn: psycopg.Connection[Any],
+    sealer: Sealer,
+    *,
+    tenant_id: int,
+    user_id: str,
+    name: str,
+    life: timedelta,
+    policy: Document | None = None,
+) -> TemporaryKeyPair:
+    """Make a key pair that ends after ``life`` (15 minutes to 24 hours); each is a new one."""
+    if not SHORTEST_LIFE <= life <= LONGEST_LIFE:
+        raise invalid("duration_seconds", "900 to 86400", int(life.total_seconds()))
+    conn.execute(queries.drop_expired_keys)
+    pair = NewKeyPair(new_id(), str(uuid.uuid4()), str(uuid.uuid4()))
+    made = TemporaryKeyPair(pair, secrets.token_urlsafe(48), now() + life)
+    _insert(conn, sealer, pair, tenant_id, user_id, name, policy, temporary=made)
+    return made
+
+
+def _insert(
+    conn: psycopg.Connection[Any],
+    sealer: Sealer,
+    made: NewKeyPair,
+    tenant_id: int,
+    user_id: str,
+    name: str,
+    policy: Document | None,
+    *,
+    first: bool = False,
+    temporary: TemporaryKeyPair | None = None,
+) -> None:
     if not name.strip() or len(name) > _NAME_LENGTH or not name.isprintable():
         raise invalid("name", f"1 to {_NAME_LENGTH} printable characters", name)
-    made = NewKeyPair(new_id(), str(uuid.uuid4()), str(uuid.uuid4()))
+    if policy is not None:
+        parse_policy(OWN_POLICY, policy)
     conn.execute(
         queries.insert_key,
         {
@@ -81,36 +135,30 @@ def create_key(
             "name": name,
             "access_key": made.access_key,
             "secret": sealer.seal(made.secret_key.encode(), KEY_SECRETS.place(made.id)),
-            "role": role.value,
+            "policy": None if policy is None else orjson.dumps(policy).decode(),
             "first": first,
+            "expires_at": temporary.expires_at if temporary else None,
+            "token_hash": hash_of_token(temporary.security_token) if temporary else None,
         },
     )
-    for action, scope in permissions.items():
-        conn.execute(
-            queries.insert_permission,
-            {
-                "key_id": made.id,
-                "action": action.value,
-                "all_assets": scope.every,
-                "asset_ids": sorted(scope.ids),
-                "asset_prefixes": list(scope.prefixes),
-            },
-        )
-    return made
+
+
+def hash_of_token(security_token: str) -> bytes:
+    """Return what is kept of a security token."""
+    return hashlib.sha256(security_token.encode("utf-8", "replace")).digest()
 
 
 def list_keys(conn: psycopg.Connection[Any], tenant_id: int) -> list[KeyPair]:
-    """Return the tenant's key pairs, oldest first, revoked ones too."""
+    """Return the tenant's key pairs, oldest first, revoked ones too, temporary ones not."""
     rows = conn.execute(queries.list_keys, {"tenant_id": tenant_id}).fetchall()
     return [
         KeyPair(
             row.id,
             row.name,
             row.access_key,
-            Role(row.role),
+            row.policy,
             row.first,
             row.user_name,
-            permissions_of(row.permissions),
             row.created_at,
             row.revoked_at,
         )
@@ -139,13 +187,3 @@ def find_tenant(conn: psycopg.Connection[Any], name: str) -> Row:
         what = "there is no tenant" if not rows else "there are several tenants named"
         raise Problem(ProblemCode.NOT_FOUND, f"{what} {name}", hint="name it by its project id or orgId")
     return rows[0]
-
-
-def permissions_of(stored: Iterable[tuple[str, bool, list[str], list[str]]]) -> Permissions:
-    """Return permissions as read from the database: rows of (action, all, ids, prefixes)."""
-    return MappingProxyType(
-        {
-            Action(action): EVERYTHING if every else Scope(ids=frozenset(ids), prefixes=tuple(prefixes))
-            for action, every, ids, prefixes in stored
-        }
-    )

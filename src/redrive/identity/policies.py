@@ -26,7 +26,7 @@ from redrive.identity.patterns import PATTERN_LENGTH, matcher
 
 VERSIONS = ("1.1", "5.0")
 MOST_STATEMENTS = 64
-MOST_NAMES = 256
+MOST_NAMES = 10_000
 MOST_VALUES = 128
 #: A URN has five parts: service, region, account, type of the resource, its name.
 URN_PARTS = 5
@@ -61,8 +61,8 @@ class Statement:
         return named != self.not_actions
 
     def covers(self, resource: str) -> bool:
-        """Return whether the statement is about ``resource`` (a URN)."""
-        return not self.resources or any(matcher(pattern)(resource) for pattern in self.resources)
+        """Return whether the statement is about ``resource`` (a URN; ``*`` where an action has none)."""
+        return not self.resources or any(_same_urn(pattern, resource) for pattern in self.resources)
 
     @property
     def name(self) -> str:
@@ -169,6 +169,12 @@ def _text(where: str, value: Any) -> str:
     if isinstance(value, str | int | float):
         return str(value)
     raise invalid(where, "texts, numbers or booleans", type(value).__name__)
+
+
+def _same_urn(pattern: str, resource: str) -> bool:
+    """Return whether a pattern means a resource: part by part, so that a star ends at the next colon."""
+    parts, given = pattern.split(":", URN_PARTS - 1), resource.split(":", URN_PARTS - 1)
+    return len(given) == URN_PARTS and all(matcher(one)(part) for one, part in zip(parts, given, strict=True))
 
 
 def names_of(statement: Statement, urn: Sequence[str]) -> tuple[str, ...] | None:

@@ -6,16 +6,15 @@ insert into tenants (id, account_id, project_id, project_name, org_id, workspace
 values (%(id)s, %(account_id)s, %(project_id)s, %(project_name)s, %(org_id)s, %(workspace_id)s)
 
 -- name: insert_user
-insert into users (id, account_id, name, password_hash)
-values (%(id)s, %(account_id)s, %(name)s, %(password_hash)s)
+insert into users (id, account_id, name, password_hash, description, root)
+values (%(id)s, %(account_id)s, %(name)s, %(password_hash)s, %(description)s, %(root)s)
 
 -- name: set_password
+-- Tokens got with the former password go with it.
+with gone as (
+    delete from user_tokens where user_id = %(id)s
+)
 update users set password_hash = %(password_hash)s, password_set_at = now() where id = %(id)s
-
--- name: find_user
-select u.id, u.account_id, u.name, u.password_hash
-from users u join accounts a on a.id = u.account_id
-where a.name = %(domain)s and u.name = %(name)s
 
 -- name: first_tenant
 -- The tenant of the first start, with the user and the account that credentials.json names.
@@ -36,24 +35,22 @@ order by t.id
 limit 2
 
 -- name: insert_key
-insert into key_pairs (id, tenant_id, user_id, name, access_key, secret, role, first)
-values (%(id)s, %(tenant_id)s, %(user_id)s, %(name)s, %(access_key)s, %(secret)s, %(role)s, %(first)s)
+insert into key_pairs (id, tenant_id, user_id, name, access_key, secret, policy, first, expires_at, token_hash)
+values (%(id)s, %(tenant_id)s, %(user_id)s, %(name)s, %(access_key)s, %(secret)s, %(policy)s, %(first)s,
+        %(expires_at)s, %(token_hash)s)
 
--- name: insert_permission
-insert into key_permissions (key_id, action, all_assets, asset_ids, asset_prefixes)
-values (%(key_id)s, %(action)s, %(all_assets)s, %(asset_ids)s, %(asset_prefixes)s)
+-- name: drop_expired_keys
+-- Temporary key pairs that ended a day ago.
+with old as (
+    select id from key_pairs where expires_at < now() - interval '1 day' limit 100 for update skip locked
+)
+delete from key_pairs k using old where k.id = old.id
 
 -- name: list_keys
--- Every key pair of a tenant, oldest first, revoked ones too; never the secrets.
-select k.id, k.name, k.access_key, k.role, k.first, k.created_at, k.revoked_at, u.name as user_name, p.permissions
-from key_pairs k
-join users u on u.id = k.user_id
-cross join lateral (
-    select coalesce(jsonb_agg(jsonb_build_array(action, all_assets, asset_ids, asset_prefixes) order by action), '[]')
-           as permissions
-    from key_permissions where key_id = k.id
-) p
-where k.tenant_id = %(tenant_id)s
+-- Every key pair of a tenant, oldest first, revoked ones too, temporary ones not; never the secrets.
+select k.id, k.name, k.access_key, k.policy, k.first, k.created_at, k.revoked_at, u.name as user_name
+from key_pairs k join users u on u.id = k.user_id
+where k.tenant_id = %(tenant_id)s and k.expires_at is null
 order by k.id
 
 -- name: revoke_key
@@ -78,30 +75,76 @@ with revoked as (
 select id from revoked
 
 -- name: credential_by_key
--- One live key pair with its tenant, its user and its permissions.
-select k.id as key_id, k.access_key, k.secret, k.name as key_name, k.role,
-       t.id as tenant_id, t.account_id, t.project_id, t.org_id, k.user_id, p.permissions
+-- One live key pair with its tenant, its user and what is attached to that.
+select k.id as key_id, k.access_key, k.secret, k.name as actor, k.policy, k.expires_at as key_expires_at,
+       k.token_hash,
+       t.id as tenant_id, t.project_id, t.project_name, t.org_id, u.account_id, c.name as account_name,
+       u.id as user_id, u.name as user_name, u.root,
+       r.policies
 from key_pairs k
 join tenants t on t.id = k.tenant_id
+join users u on u.id = k.user_id and u.enabled
+join accounts c on c.id = u.account_id
 cross join lateral (
-    select coalesce(jsonb_agg(jsonb_build_array(action, all_assets, asset_ids, asset_prefixes)), '[]') as permissions
-    from key_permissions where key_id = k.id
-) p
+    select coalesce(jsonb_agg(distinct jsonb_build_array(coalesce(p.name, a.builtin), p.document)), '[]') as policies
+    from policy_attachments a left join policies p on p.id = a.policy_id
+    where (a.user_id = u.id or a.group_id in (select m.group_id from group_members m where m.user_id = u.id))
+      and (a.tenant_id is null or a.tenant_id = t.id)
+) r
 where k.access_key = %(access_key)s and k.revoked_at is null
 
 -- name: credential_by_token
 -- The same for the owner of an access token, and when the token ends.
-select k.id as key_id, k.access_key, k.secret, k.name as key_name, k.role,
-       t.id as tenant_id, t.account_id, t.project_id, t.org_id, k.user_id, p.permissions,
-       a.expires_at
-from access_tokens a
-join key_pairs k on k.id = a.key_id
+select k.id as key_id, k.access_key, k.secret, k.name as actor, k.policy, k.expires_at as key_expires_at,
+       k.token_hash,
+       t.id as tenant_id, t.project_id, t.project_name, t.org_id, u.account_id, c.name as account_name,
+       u.id as user_id, u.name as user_name, u.root,
+       r.policies, x.expires_at
+from access_tokens x
+join key_pairs k on k.id = x.key_id
 join tenants t on t.id = k.tenant_id
+join users u on u.id = k.user_id and u.enabled
+join accounts c on c.id = u.account_id
 cross join lateral (
-    select coalesce(jsonb_agg(jsonb_build_array(action, all_assets, asset_ids, asset_prefixes)), '[]') as permissions
-    from key_permissions where key_id = k.id
-) p
-where a.hash = %(hash)s and k.revoked_at is null
+    select coalesce(jsonb_agg(distinct jsonb_build_array(coalesce(p.name, a.builtin), p.document)), '[]') as policies
+    from policy_attachments a left join policies p on p.id = a.policy_id
+    where (a.user_id = u.id or a.group_id in (select m.group_id from group_members m where m.user_id = u.id))
+      and (a.tenant_id is null or a.tenant_id = t.id)
+) r
+where x.hash = %(hash)s and k.revoked_at is null
+
+-- name: principal_by_user_token
+-- The owner of a token got with a password. No tenant: it is for the account.
+select t.id as tenant_id, t.project_id, t.project_name, t.org_id, u.account_id, c.name as account_name,
+       u.id as user_id, u.name as user_name, u.root,
+       r.policies, x.issued_at, x.expires_at
+from user_tokens x
+join users u on u.id = x.user_id and u.enabled
+join accounts c on c.id = u.account_id
+left join tenants t on t.id = x.tenant_id
+cross join lateral (
+    select coalesce(jsonb_agg(distinct jsonb_build_array(coalesce(p.name, a.builtin), p.document)), '[]') as policies
+    from policy_attachments a left join policies p on p.id = a.policy_id
+    where (a.user_id = u.id or a.group_id in (select m.group_id from group_members m where m.user_id = u.id))
+      and (a.tenant_id is null or a.tenant_id = t.id)
+) r
+where x.hash = %(hash)s
+
+-- name: principal_of_user
+-- A user as it stands, for a project or (without one) for its account.
+select t.id as tenant_id, t.project_id, t.project_name, t.org_id, u.account_id, c.name as account_name,
+       u.id as user_id, u.name as user_name, u.root,
+       r.policies
+from users u
+join accounts c on c.id = u.account_id
+left join tenants t on t.id = %(tenant_id)s::bigint and t.account_id = u.account_id
+cross join lateral (
+    select coalesce(jsonb_agg(distinct jsonb_build_array(coalesce(p.name, a.builtin), p.document)), '[]') as policies
+    from policy_attachments a left join policies p on p.id = a.policy_id
+    where (a.user_id = u.id or a.group_id in (select m.group_id from group_members m where m.user_id = u.id))
+      and (a.tenant_id is null or a.tenant_id = t.id)
+) r
+where u.id = %(user_id)s
 
 -- name: lock_live_key
 -- One at a time per key pair: two first calls get the same token.

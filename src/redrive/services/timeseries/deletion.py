@@ -6,7 +6,7 @@ A deletion is a job and a row of what was asked. The range is inclusive at both 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,7 @@ from redrive.engine.model import JobState, NewJob
 from redrive.engine.recovery import SENTENCES, retry_each, why_not_retry
 from redrive.errors import Problem, ProblemCode, invalid
 from redrive.services.timeseries import registry
+from redrive.services.timeseries.scopes import Patterns, scope_parameters
 
 queries = Queries.beside(__file__, "deletion.sql")
 
@@ -147,19 +148,17 @@ def listing(
     tenant_id: int,
     *,
     query: str | None = None,
-    asset_ids: Iterable[str] | None = None,
-    asset_prefixes: Iterable[str] = (),
+    scope: Sequence[Patterns] = (),
     page: int = 1,
     page_size: int = 10,
 ) -> Page:
-    """Return deletions whose model, point or job id is ``query``; ``asset_ids`` None shows every asset's."""
+    """Return deletions whose model, point or job id is ``query``; all of its assets in ``scope``."""
     parameters = {
         "tenant_id": tenant_id,
         "query": query,
         "query_job": _job_number(query or ""),
-        "every": asset_ids is None,
-        "ids": list(asset_ids or ()),
-        "prefixes": list(asset_prefixes),
+        "every": not scope,
+        **scope_parameters(scope),
         "limit": page_size,
         "offset": (page - 1) * page_size,
     }

@@ -27,9 +27,8 @@ where d.tenant_id = %(tenant_id)s
        or d.job_id = %(query_job)s::bigint)
   and (%(every)s or not exists (
         select from unnest(d.asset_ids) as asset (id)
-        where not (asset.id = any(%(ids)s::text[])
-                   or exists (select from unnest(%(prefixes)s::text[]) as p (prefix)
-                              where starts_with(asset.id, p.prefix)))))
+        where not name_in_scope(asset.id, %(layers)s::int[], %(allowed)s::text[], %(allowed_in)s::int[],
+                                %(denied)s::text[])))
 order by d.job_id desc
 limit %(limit)s offset %(offset)s;
 
@@ -41,6 +40,5 @@ where d.tenant_id = %(tenant_id)s
        or d.job_id = %(query_job)s::bigint)
   and (%(every)s or not exists (
         select from unnest(d.asset_ids) as asset (id)
-        where not (asset.id = any(%(ids)s::text[])
-                   or exists (select from unnest(%(prefixes)s::text[]) as p (prefix)
-                              where starts_with(asset.id, p.prefix)))));
+        where not name_in_scope(asset.id, %(layers)s::int[], %(allowed)s::text[], %(allowed_in)s::int[],
+                                %(denied)s::text[])));

@@ -27,6 +27,7 @@ from redrive.services.timeseries.assets import (
     check_asset,
     check_model,
 )
+from redrive.services.timeseries.scopes import Patterns, scope_parameters
 
 __all__ = ["Asset", "Model", "Point", "Policies", "StorageType", "ValueType"]
 
@@ -147,9 +148,9 @@ def list_assets(
     after: str = "",
     limit: int = 100,
     model_id: str | None = None,
-    scope: tuple[Collection[str], Collection[str]] | None = None,
+    scope: Sequence[Patterns] = (),
 ) -> list[Asset]:
-    """Return a page of assets in order of id, behind ``after``; ``scope``: only these ids and prefixes."""
+    """Return a page of assets in order of id, behind ``after``; ``scope``: only what all these patterns cover."""
     found = conn.execute(
         queries.assets_page,
         {
@@ -157,8 +158,7 @@ def list_assets(
             "after": after,
             "limit": min(limit, PAGE_LIMIT),
             "model_id": model_id,
-            "ids": None if scope is None else list(scope[0]),
-            "prefixes": [] if scope is None else list(scope[1]),
+            **scope_parameters(scope),
         },
     ).fetchall()
     return [_asset(row) for row in found]

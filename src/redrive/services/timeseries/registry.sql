@@ -63,12 +63,11 @@ select id, name, model_id, model_path, time_zone, product_key, device_key from t
 where tenant_id = %(tenant_id)s and id = any (%(ids)s::text[]) order by id;
 
 -- name: assets_page
--- In order of id, behind one; of one model, and within a scope of ids and prefixes, where these are given.
+-- In order of id, behind one; of one model, and within a scope, where these are given.
 select id, name, model_id, model_path, time_zone, product_key, device_key from timeseries_assets a
 where tenant_id = %(tenant_id)s and id > %(after)s
   and (%(model_id)s::text is null or model_id = %(model_id)s)
-  and (%(ids)s::text[] is null or id = any (%(ids)s::text[])
-       or exists (select from unnest(%(prefixes)s::text[]) as p (prefix) where starts_with(a.id, p.prefix)))
+  and name_in_scope(id, %(layers)s::int[], %(allowed)s::text[], %(allowed_in)s::int[], %(denied)s::text[])
 order by id limit %(limit)s;
 
 -- name: devices

@@ -30,6 +30,7 @@ from redrive.errors import FieldProblem, Problem, ProblemCode
 from redrive.identity.access import Principal
 from redrive.identity.authentication import Authenticator, Credential, refused
 from redrive.identity.tokens import check_clock, use_proof_fast
+from redrive.wire.callers import seen
 
 #: An encrypted header is 344 characters, our tokens are 43.
 _LONGEST_TOKEN = 200
@@ -84,8 +85,9 @@ async def _authenticate(request: Request, *, once: bool, upload: bool) -> Princi
         principal = await _by_encrypted_header(authenticator, shown)
     else:
         principal = await _by_token(request, authenticator, shown, once=once, upload=upload)
-    _check_organization(request, principal)
-    return principal
+    caller = seen(request, principal)
+    _check_organization(request, caller)
+    return caller
 
 
 async def _by_encrypted_header(authenticator: Authenticator, shown: _Shown) -> Principal:

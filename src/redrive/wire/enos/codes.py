@@ -83,6 +83,7 @@ GATEWAY_CODES: Mapping[str, int] = MappingProxyType(
     {
         "replay": 1001,
         "unknown_key": 1002,
+        "temporary_key": 1002,
         "wrong_secret": 1003,
         "signature": 1003,
         "header": 1003,

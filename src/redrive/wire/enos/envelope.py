@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from redrive.errors import Problem
 from redrive.wire.bodies import limited
+from redrive.wire.callers import note_refusal
 from redrive.wire.enos.codes import GENERAL, OK, TSDB, Surface, problem_to_enos
 from redrive.wire.refusals import log_bug, problem_of, request_id
 
@@ -76,6 +77,7 @@ class EnosRoute(APIRoute):
                 problem = problem_of(error)
                 if problem is None:
                     return self.answer_bug(request, error)
+                note_refusal(request, problem, "enos")
                 return self.answer_problem(request, problem)
 
         return handle_or_refuse

@@ -1,6 +1,6 @@
-"""Who calls the native API: HTTP Basic with ``access_key:secret_key``, or ``Bearer`` with an access token.
+"""Who calls the native API: HTTP Basic with ``access_key:secret_key``, or ``Bearer`` with a token.
 
-The bearer token is the one of ``POST /v1/tokens`` or of a vendor's token call: they are the same. The
+The bearer token is the one of ``POST /v1/tokens``, of a vendor's token call, or one got with a password. The
 dependencies are plain functions, so the framework runs them in a thread; a caller that was seen within the
 last seconds costs no query.
 
@@ -20,14 +20,9 @@ from fastapi.security import HTTPBasic, HTTPBearer
 from starlette.requests import Request
 
 from redrive.errors import Problem, ProblemCode
-from redrive.identity.access import (
-    Action,
-    Principal,
-    require_admin,
-    require_every_asset,
-    require_sight_of_jobs,
-)
-from redrive.identity.authentication import Authenticator, refused
+from redrive.identity.access import Principal, require_admin, require_tenant
+from redrive.identity.authentication import USER_TOKEN, Authenticator, refused
+from redrive.wire.callers import claimed, seen
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -39,13 +34,23 @@ SECURITY = [
 
 
 def native_principal(request: Request) -> Principal:
-    """Return who calls. A FastAPI dependency."""
+    """Return who calls, for a project. A FastAPI dependency."""
+    caller = account_principal(request)
+    require_tenant(caller)
+    return caller
+
+
+def account_principal(request: Request) -> Principal:
+    """Return who calls, also with a token that is for the account alone. A FastAPI dependency."""
     authenticator: Authenticator = request.app.state.parts.authenticator
     scheme, _, shown = request.headers.get("authorization", "").strip().partition(" ")
-    if scheme.lower() == "bearer":
-        return authenticator.by_token(shown.strip()).principal
-    _refuse_other_sites(request)
-    return authenticator.by_secret(*_key_pair(scheme, shown))
+    token = shown.strip()
+    if scheme.lower() != "bearer":
+        _refuse_other_sites(request)
+        return seen(request, authenticator.by_secret(*_claimed_pair(request, scheme, shown)))
+    if token.startswith(USER_TOKEN):
+        return seen(request, authenticator.by_user_token(token).principal)
+    return seen(request, authenticator.by_token(token).principal)
 
 
 def seen_lately(request: Request) -> bool:
@@ -53,7 +58,9 @@ def seen_lately(request: Request) -> bool:
     authenticator: Authenticator = request.app.state.parts.authenticator
     scheme, _, shown = request.headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer":
-        return authenticator.kept_token(shown.strip()) is not None
+        token = shown.strip()
+        kept = authenticator.kept_user_token if token.startswith(USER_TOKEN) else authenticator.kept_token
+        return kept(token) is not None
     try:
         return authenticator.kept_key(_key_pair(scheme, shown)[0]) is not None
     except Problem:
@@ -65,7 +72,13 @@ def key_pair_principal(request: Request) -> Principal:
     authenticator: Authenticator = request.app.state.parts.authenticator
     scheme, _, shown = request.headers.get("authorization", "").strip().partition(" ")
     _refuse_other_sites(request)
-    return authenticator.by_secret(*_key_pair(scheme, shown))
+    return seen(request, authenticator.by_secret(*_claimed_pair(request, scheme, shown)))
+
+
+def _claimed_pair(request: Request, scheme: str, shown: str) -> tuple[str, str]:
+    pair = _key_pair(scheme, shown)
+    claimed(request, pair[0])
+    return pair
 
 
 def _refuse_other_sites(request: Request) -> None:
@@ -118,19 +131,6 @@ def admin_principal(caller: Caller) -> Principal:
     return caller
 
 
-def _job_reader(caller: Caller) -> Principal:
-    require_sight_of_jobs(caller)
-    return caller
-
-
-def _job_operator(caller: Caller) -> Principal:
-    require_every_asset(caller, Action.WRITE)
-    return caller
-
-
-#: Who may look at jobs: they tell of any asset, so it takes a permission on all of them.
-JobReader: TypeAlias = Annotated[Principal, Depends(_job_reader)]
-#: Who may retry, pause, resume, cancel and rerun jobs: that makes and unmakes samples of any asset.
-JobOperator: TypeAlias = Annotated[Principal, Depends(_job_operator)]
-
+#: Also with a token for the account alone: for what is the account's, such as its users.
+AccountCaller: TypeAlias = Annotated[Principal, Depends(account_principal)]
 Admin: TypeAlias = Annotated[Principal, Depends(admin_principal)]

@@ -1,7 +1,8 @@
 """``/v1/jobs``: list, look, and the verbs.
 
 Every query is bound to the caller's tenant; an id that is another tenant's, or none at all, is simply not found.
-Reading never changes anything. A verb, its place in the history and the answer kept for its
+What the caller may do is said by job kind; who may look at none is refused before an id is looked up. Reading never
+changes anything. A verb, its place in the history and the answer kept for its
 ``Idempotency-Key`` are one transaction.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import psycopg
@@ -26,8 +28,8 @@ from redrive.engine.progress import pace
 from redrive.engine.recovery import Refusal, RetryFilter
 from redrive.engine.verification import verify
 from redrive.errors import Problem, ProblemCode
-from redrive.identity.access import Principal, require_admin
-from redrive.wire.native.auth import SECURITY, JobOperator, JobReader
+from redrive.identity.access import Principal, Verb, require_admin, require_jobs
+from redrive.wire.native.auth import SECURITY, Caller
 from redrive.wire.native.idempotency import Once, OneRequest
 from redrive.wire.native.problems import PROBLEM_RESPONSES, NativeRoute
 from redrive.wire.native.shapes import (
@@ -98,43 +100,66 @@ def _db(request: Request) -> Database:
     return db
 
 
+def covered_kinds(
+    conn: Connection, caller: Principal, verb: Verb, asked: Sequence[str] | None
+) -> Sequence[str] | None:
+    """Return the kinds with whose jobs the caller may do ``verb``, of those asked for; None: all."""
+    scope = require_jobs(caller, verb)
+    if scope.every:
+        return asked
+    kinds = asked if asked is not None else jobs.kinds_in_use(conn, caller.tenant_id)
+    return [kind for kind in kinds if scope.covers(kind)]
+
+
+def _job(conn: Connection, caller: Principal, verb: Verb, job_id: str) -> Job:
+    """Return a job to which the caller may do ``verb``."""
+    require_jobs(caller, verb)
+    job = jobs.get(conn, caller.tenant_id, _job_number(job_id))
+    require_jobs(caller, verb, job.kind)
+    return job
+
+
 # -- looking
 
 
 @router.get("")
-def list_jobs(request: Request, caller: JobReader, wanted: Annotated[JobsQuery, Query()]) -> JobPage:
+def list_jobs(request: Request, caller: Caller, wanted: Annotated[JobsQuery, Query()]) -> JobPage:
     """List jobs, newest first."""
-    asked = JobFilter(
-        kinds=wanted.kind,
-        states=wanted.state,
-        subject=wanted.subject,
-        fingerprint=wanted.fingerprint,
-        before=None if wanted.before is None else _place(wanted.before),
-        limit=wanted.limit + 1,
-    )
-    found = _db(request).run(lambda conn: jobs.listing(conn, caller.tenant_id, asked))
+
+    def read(conn: Connection) -> list[Job]:
+        asked = JobFilter(
+            kinds=covered_kinds(conn, caller, Verb.LIST, wanted.kind),
+            states=wanted.state,
+            subject=wanted.subject,
+            fingerprint=wanted.fingerprint,
+            before=None if wanted.before is None else _place(wanted.before),
+            limit=wanted.limit + 1,
+        )
+        return jobs.listing(conn, caller.tenant_id, asked)
+
+    found = _db(request).run(read)
     page = found[: wanted.limit]
     more = len(found) > len(page)
     return JobPage(jobs=[job_body(job) for job in page], next=str(page[-1].id) if more else None)
 
 
 @router.get("/{job_id}")
-def get_job(request: Request, caller: JobReader, job_id: str) -> JobDetail:
+def get_job(request: Request, caller: Caller, job_id: str) -> JobDetail:
     """Show a job: its state, its progress, why it failed, whether it can be retried."""
 
     def read(conn: Connection) -> JobDetail:
-        job = jobs.get(conn, caller.tenant_id, _job_number(job_id))
+        job = _job(conn, caller, Verb.GET, job_id)
         return job_detail(job, pace(conn, job))
 
     return _db(request).run(read)
 
 
 @router.get("/{job_id}/attempts")
-def list_attempts(request: Request, caller: JobReader, job_id: str) -> AttemptList:
+def list_attempts(request: Request, caller: Caller, job_id: str) -> AttemptList:
     """List all attempts of a job, first to last."""
 
     def read(conn: Connection) -> AttemptList:
-        job = jobs.get(conn, caller.tenant_id, _job_number(job_id))
+        job = _job(conn, caller, Verb.GET, job_id)
         return AttemptList(attempts=[attempt_body(attempt) for attempt in jobs.attempts(conn, job)])
 
     return _db(request).run(read)
@@ -142,13 +167,13 @@ def list_attempts(request: Request, caller: JobReader, job_id: str) -> AttemptLi
 
 @router.get("/{job_id}/units")
 def list_units(
-    request: Request, caller: JobReader, job_id: str, wanted: Annotated[UnitsQuery, Query()]
+    request: Request, caller: Caller, job_id: str, wanted: Annotated[UnitsQuery, Query()]
 ) -> UnitPage:
     """List the units of a job in order of phase and id."""
     after = (-1, 0) if wanted.after is None else _unit_place(wanted.after)
 
     def read(conn: Connection) -> UnitPage:
-        job = jobs.get(conn, caller.tenant_id, _job_number(job_id))
+        job = _job(conn, caller, Verb.GET, job_id)
         found = jobs.units(conn, job, after=after, states=wanted.state, limit=wanted.limit + 1)
         page = found[: wanted.limit]
         more = len(found) > len(page)
@@ -167,13 +192,13 @@ def _unit_place(text: str) -> tuple[int, int]:
 
 @router.get("/{job_id}/events")
 def list_events(
-    request: Request, caller: JobReader, job_id: str, wanted: Annotated[EventsQuery, Query()]
+    request: Request, caller: Caller, job_id: str, wanted: Annotated[EventsQuery, Query()]
 ) -> EventPage:
     """List what happened to a job, oldest first."""
     after = 0 if wanted.after is None else _place(wanted.after)
 
     def read(conn: Connection) -> EventPage:
-        job = jobs.get(conn, caller.tenant_id, _job_number(job_id))
+        job = _job(conn, caller, Verb.GET, job_id)
         found = jobs.events(conn, job, after=after, limit=wanted.limit + 1)
         page = found[: wanted.limit]
         more = len(found) > len(page)
@@ -185,8 +210,9 @@ def list_events(
 
 
 @router.get("/{job_id}/verify")
-def verify_job(request: Request, caller: JobReader, job_id: str) -> VerificationBody:
+def verify_job(request: Request, caller: Caller, job_id: str) -> VerificationBody:
     """Check a job's ledger against its target. Changes nothing; may take long, so only a few run at a time."""
+    _db(request).run(lambda conn: _job(conn, caller, Verb.GET, job_id))
     if not _VERIFYING.acquire(blocking=False):
         raise Problem(
             ProblemCode.TOO_MANY,
@@ -217,60 +243,73 @@ def _verified(request: Request, caller: Principal, job_id: str) -> VerificationB
 
 
 def _once(
-    once: OneRequest, caller: Principal, job_id: str, act: Callable[[Connection, int], object]
+    once: OneRequest, caller: Principal, verb: Verb, job_id: str, act: Callable[[Connection, Job], object]
 ) -> Response:
-    number = _job_number(job_id)
+    require_jobs(caller, verb)
 
     def work(conn: Connection) -> tuple[int, JobBody]:
-        act(conn, number)
-        return 200, job_body(jobs.get(conn, caller.tenant_id, number))
+        job = _job(conn, caller, verb, job_id)
+        act(conn, job)
+        return 200, job_body(jobs.get(conn, caller.tenant_id, job.id))
 
     return once.answer(work)
 
 
 @router.post("/{job_id}/retry", response_model=JobBody)
-def retry_job(caller: JobOperator, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+def retry_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
     """Start a new attempt of a failed or cancelled job; done units are kept."""
     who = {"actor": caller.actor, "reason": body.reason}
-    return _once(once, caller, job_id, lambda conn, job: recovery.retry(conn, caller.tenant_id, job, **who))
+    return _once(
+        once,
+        caller,
+        Verb.RETRY,
+        job_id,
+        lambda conn, job: recovery.retry(conn, caller.tenant_id, job.id, **who),
+    )
 
 
 @router.post("/{job_id}/pause", response_model=JobBody)
 def pause_job(
-    request: Request, caller: JobOperator, once: Once, job_id: str, body: VerbBody = NO_REASON
+    request: Request, caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON
 ) -> Response:
     """Ask a job to pause; ``wanted`` says so until its running units have reached a commit point."""
 
-    def pause(conn: Connection, job: int) -> None:
-        _protect_upkeep(request, conn, caller, job)
-        recovery.pause(conn, caller.tenant_id, job, actor=caller.actor, reason=body.reason)
+    def pause(conn: Connection, job: Job) -> None:
+        _protect_upkeep(request, caller, job)
+        recovery.pause(conn, caller.tenant_id, job.id, actor=caller.actor, reason=body.reason)
 
-    return _once(once, caller, job_id, pause)
+    return _once(once, caller, Verb.PAUSE, job_id, pause)
 
 
 @router.post("/{job_id}/resume", response_model=JobBody)
-def resume_job(caller: JobOperator, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
+def resume_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
     """Let a paused job go on, in the same attempt."""
     who = {"actor": caller.actor, "reason": body.reason}
-    return _once(once, caller, job_id, lambda conn, job: recovery.resume(conn, caller.tenant_id, job, **who))
+    return _once(
+        once,
+        caller,
+        Verb.RESUME,
+        job_id,
+        lambda conn, job: recovery.resume(conn, caller.tenant_id, job.id, **who),
+    )
 
 
 @router.post("/{job_id}/cancel", response_model=JobBody)
 def cancel_job(
-    request: Request, caller: JobOperator, once: Once, job_id: str, body: VerbBody = NO_REASON
+    request: Request, caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON
 ) -> Response:
     """Ask a job to end as cancelled; ``wanted`` says so until its running units have reached a commit point."""
 
-    def cancel(conn: Connection, job: int) -> None:
-        _protect_upkeep(request, conn, caller, job)
-        recovery.cancel(conn, caller.tenant_id, job, actor=caller.actor, reason=body.reason)
+    def cancel(conn: Connection, job: Job) -> None:
+        _protect_upkeep(request, caller, job)
+        recovery.cancel(conn, caller.tenant_id, job.id, actor=caller.actor, reason=body.reason)
 
-    return _once(once, caller, job_id, cancel)
+    return _once(once, caller, Verb.CANCEL, job_id, cancel)
 
 
-def _protect_upkeep(request: Request, conn: Connection, caller: Principal, job_id: int) -> None:
+def _protect_upkeep(request: Request, caller: Principal, job: Job) -> None:
     """Only an administrator stops what the organization lives on, such as the job that moves its samples."""
-    kind = _kind_of(request, jobs.get(conn, caller.tenant_id, job_id))
+    kind = _kind_of(request, job)
     if kind is not None and kind.endless:
         require_admin(caller)
 
@@ -282,17 +321,18 @@ def _kind_of(request: Request, job: Job) -> Kind | None:
 
 @router.post("/{job_id}/rerun", response_model=JobBody, status_code=201)
 def rerun_job(
-    request: Request, caller: JobOperator, once: Once, job_id: str, body: VerbBody = NO_REASON
+    request: Request, caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON
 ) -> Response:
     """Submit a new job with the spec of an ended one; the answer is the new job, its ``origin_id`` the old one."""
-    number = _job_number(job_id)
+    require_jobs(caller, Verb.RERUN)
 
     def work(conn: Connection) -> tuple[int, JobBody]:
-        kind = _kind_of(request, jobs.get(conn, caller.tenant_id, number))
+        job = _job(conn, caller, Verb.RERUN, job_id)
+        kind = _kind_of(request, job)
         made = recovery.rerun(
-            conn, caller.tenant_id, number, actor=caller.actor, reason=body.reason, kind=kind
+            conn, caller.tenant_id, job.id, actor=caller.actor, reason=body.reason, kind=kind
         )
-        jobs.log_event(conn, number, "rerun", caller.actor, {"job": str(made), "reason": body.reason})
+        jobs.log_event(conn, job.id, "rerun", caller.actor, {"job": str(made), "reason": body.reason})
         return 201, job_body(jobs.get(conn, caller.tenant_id, made))
 
     return once.answer(work)
@@ -302,12 +342,13 @@ def rerun_job(
 
 
 @router.post("/retry", response_model=RetryAnswer)
-def retry_jobs(caller: JobOperator, once: Once, body: RetryBody) -> Response:
+def retry_jobs(caller: Caller, once: Once, body: RetryBody) -> Response:
     """Retry a list of jobs, or all that a filter means.
 
     A list answers for each id and is never refused for one of them. A filter is one operation, all or nothing;
     by default it means failed jobs only, not cancelled ones.
     """
+    require_jobs(caller, Verb.RETRY)
     if body.ids is not None:
         ids = body.ids
         return once.answer(lambda conn: (200, _retry_listed(conn, caller, ids, body)))
@@ -318,7 +359,7 @@ def retry_jobs(caller: JobOperator, once: Once, body: RetryBody) -> Response:
 def _retry_filter(asked: FilterBody) -> RetryFilter:
     return RetryFilter(
         states=[JobState(state) for state in asked.states],
-        kind=asked.kind,
+        kinds=[asked.kind] if asked.kind is not None else None,
         subject=asked.subject,
         fingerprint=asked.fingerprint,
         created_from=asked.created_from,
@@ -327,6 +368,7 @@ def _retry_filter(asked: FilterBody) -> RetryFilter:
 
 
 def _retry_filtered(conn: Connection, caller: Principal, wanted: RetryFilter, body: RetryBody) -> RetryAnswer:
+    wanted = replace(wanted, kinds=covered_kinds(conn, caller, Verb.RETRY, wanted.kinds))
     if body.dry_run:
         count = recovery.count_retryable(conn, caller.tenant_id, wanted)
     else:
@@ -336,7 +378,7 @@ def _retry_filtered(conn: Connection, caller: Principal, wanted: RetryFilter, bo
 
 def _retry_listed(conn: Connection, caller: Principal, ids: Sequence[str], body: RetryBody) -> RetryAnswer:
     numbers = {text: number for text in ids if (number := _as_number(text)) is not None}
-    known = list(numbers.values())
+    known = _covered(conn, caller, list(numbers.values()))
     if body.dry_run:
         found = jobs.by_ids(conn, caller.tenant_id, known)
         answers = {number: _refusal(found.get(number)) for number in known}
@@ -344,10 +386,19 @@ def _retry_listed(conn: Connection, caller: Principal, ids: Sequence[str], body:
         answers = recovery.retry_each(conn, caller.tenant_id, known, actor=caller.actor, reason=body.reason)
     results = []
     for text in dict.fromkeys(ids):
-        refusal = answers[numbers[text]] if text in numbers else Refusal.NOT_FOUND
+        refusal = answers.get(numbers.get(text, 0), Refusal.NOT_FOUND)
         results.append(RetryResult(id=text, retried=refusal is None, why_not=why_not(refusal)))
     count = sum(result.retried for result in results)
     return RetryAnswer(count=count, dry_run=body.dry_run, results=results)
+
+
+def _covered(conn: Connection, caller: Principal, numbers: list[int]) -> list[int]:
+    """Return those of the jobs that the caller may retry; another's kind is as if it did not exist."""
+    scope = require_jobs(caller, Verb.RETRY)
+    if scope.every:
+        return numbers
+    found = jobs.by_ids(conn, caller.tenant_id, numbers)
+    return [number for number in numbers if number in found and scope.covers(found[number].kind)]
 
 
 def _refusal(job: Job | None) -> Refusal | None:

@@ -25,7 +25,8 @@ from starlette.responses import Response
 
 from redrive.errors import Problem, ProblemCode
 from redrive.wire.bodies import limited
-from redrive.wire.native.auth import native_principal
+from redrive.wire.callers import note_refusal
+from redrive.wire.native.auth import account_principal
 from redrive.wire.refusals import log_bug, problem_of, request_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -134,6 +135,7 @@ def render_error(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem is None:
         return render_bug(request, error)
+    note_refusal(request, problem, "native")
     if isinstance(error, HTTPException):
         answer = render_problem(request, problem, status=error.status_code)
         answer.headers.update(error.headers or {})
@@ -155,7 +157,7 @@ class NativeRoute(APIRoute):
             try:
                 if self.body_field is not None:
                     # The framework reads and parses a body before it asks who calls.
-                    await run_in_threadpool(native_principal, request)
+                    await run_in_threadpool(account_principal, request)
                 return await handle(request if self.body_bytes is None else limited(request, self.body_bytes))
             except ClientDisconnect:
                 raise

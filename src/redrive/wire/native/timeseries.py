@@ -127,7 +127,7 @@ def list_assets(
             after=after,
             limit=limit + 1,
             model_id=model_id,
-            scope=None if scope.every else (scope.ids, scope.prefixes),
+            scope=[(reach.allowed, reach.denied) for reach in scope.reaches],
         )
     page = found[:limit]
     return AssetPage(

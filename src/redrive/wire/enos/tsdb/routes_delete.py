@@ -126,8 +126,7 @@ def details(request: Request, principal: Reader) -> Response:
             conn,
             principal.tenant_id,
             query=found or alias,
-            asset_ids=None if scope.every else scope.ids,
-            asset_prefixes=scope.prefixes,
+            scope=[(reach.allowed, reach.denied) for reach in scope.reaches],
             page=page,
             page_size=size,
         )

@@ -1,0 +1,85 @@
+"""From rows of the database to principals: who it is, its policies, what conditions can ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import orjson
+import structlog
+
+from redrive.database import Row
+from redrive.errors import Problem
+from redrive.identity.access import NO_TENANT, Principal
+from redrive.identity.builtin import POLICIES
+from redrive.identity.decisions import Rights, context_of, rights_of
+from redrive.identity.keys import OWN_POLICY
+from redrive.identity.policies import Policy, parse_policy
+
+log = structlog.get_logger(__name__)
+
+_NOTHING = {"Version": "5.0", "Statement": [{"Sid": "unreadable", "Effect": "Deny", "Action": ["*"]}]}
+
+
+def principal_of(row: Row, key: Row | None = None) -> Principal:
+    """Return the principal in ``row`` (see the queries); ``key``: the row has a key pair's columns, too."""
+    own = key.policy if key is not None else None
+    return Principal(
+        tenant_id=row.tenant_id if row.tenant_id is not None else NO_TENANT,
+        account_id=row.account_id,
+        project_id=row.project_id or "",
+        org_id=row.org_id or "",
+        user_id=row.user_id,
+        key_id=key.key_id if key is not None else 0,
+        access_key=key.access_key if key is not None else "",
+        actor=key.actor if key is not None else row.user_name,
+        rights=rights_from(row.policies, root=row.root, own=own),
+        project_name=row.project_name or "",
+        account_name=row.account_name,
+        user_name=row.user_name,
+        known=context_of(
+            {
+                "g:UserName": row.user_name,
+                "g:UserId": row.user_id,
+                "g:DomainName": row.account_name,
+                "g:DomainId": row.account_id,
+                "g:PrincipalUrn": f"iam::{row.account_id}:user:{row.user_name}",
+                "g:ProjectName": row.project_name,
+                "g:MFAPresent": "false",
+            }
+        ),
+    )
+
+
+def rights_from(
+    attached: Sequence[tuple[str, Mapping[str, Any] | None]],
+    *,
+    root: bool = False,
+    own: Mapping[str, Any] | None = None,
+) -> Rights:
+    """Return the rights of a user with these policies: names, and documents (None: a built-in one)."""
+    return _rights(orjson.dumps([sorted(attached, key=lambda each: each[0]), own]), root)
+
+
+@lru_cache(maxsize=4_096)
+def _rights(stored: bytes, root: bool) -> Rights:
+    # The same policies give the same object, which keeps what it has worked out.
+    attached, own = orjson.loads(stored)
+    found = [policy for name, document in attached if (policy := _policy(name, document)) is not None]
+    key_policies = None if own is None else [_parsed(OWN_POLICY, own)]
+    return rights_of(found, root=root, key_policies=key_policies)
+
+
+def _policy(name: str, document: Mapping[str, Any] | None) -> Policy | None:
+    # A built-in policy that this program does not have: they only allow, so nothing is lost but rights.
+    return POLICIES.get(name) if document is None else _parsed(name, document)
+
+
+def _parsed(name: str, document: Mapping[str, Any]) -> Policy:
+    """Return a stored policy; one that cannot be read any more denies everything."""
+    try:
+        return parse_policy(name, document)
+    except Problem as problem:
+        log.error("policy.unreadable", policy=name, detail=problem.detail)
+        return parse_policy(name, _NOTHING)

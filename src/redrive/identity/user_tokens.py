@@ -1,0 +1,124 @@
+"""Tokens that a user gets with its password: opaque, random, 24 hours, revocable; the database keeps hashes only.
+
+A user that does not exist takes as long to refuse as a wrong password, and both are refused in the same words. A new
+token leaves older ones valid, up to ``MOST_LIVING``. Another password, disabling the user or revoking ends them:
+at once here, elsewhere within ``authentication.CACHE_SECONDS``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from redrive.clock import now
+from redrive.database import Database, Queries, Row
+from redrive.errors import Problem, ProblemCode
+from redrive.identity import passwords, tokens
+from redrive.identity.authentication import USER_TOKEN
+
+queries = Queries.beside(__file__, "rights.sql")
+
+LIFE = timedelta(hours=24)
+MOST_LIVING = 1_000
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who somebody says to be: a user's id, or its name and its account's id or name."""
+
+    password: str = field(repr=False)
+    user_id: str | None = None
+    name: str | None = None
+    account_id: str | None = None
+    account_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project, as tokens are made for it."""
+
+    tenant_id: int
+    project_id: str
+    project_name: str
+    org_id: str
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A token that was just made: the only place where its text can be read."""
+
+    text: str = field(repr=False)
+    user_id: str
+    issued_at: datetime
+    expires_at: datetime
+
+
+def check_login(db: Database, login: Login) -> Row:
+    """Return the user that ``login`` proves to be (id, account_id, name); refuse it in one way whatever is wrong.
+
+    Takes tens of milliseconds of a processor on purpose, and holds no connection for that time.
+    """
+    named = {
+        "user_id": login.user_id,
+        "name": login.name,
+        "account_id": login.account_id,
+        "account_name": login.account_name,
+    }
+    # Text with a NUL names nobody; the database would not even take it.
+    spare = passwords.nobodys_hash()
+    known = not any("\0" in value for value in named.values() if value is not None)
+    with db.transaction() as conn:
+        user = conn.execute(queries.user_for_login, named).fetchone() if known else None
+    stored = user.password_hash if user is not None else spare
+    fits = passwords.password_fits(stored, login.password)
+    if user is None or not fits or not user.enabled:
+        raise Problem(
+            ProblemCode.UNAUTHENTICATED, "The username or password is wrong.", reason="wrong_password"
+        )
+    return user
+
+
+def issue(conn: Connection, user_id: str, tenant_id: int | None) -> IssuedToken:
+    """Make a token for a user, for a project or (None) for its account."""
+    living = conn.execute(queries.count_user_tokens, {"user_id": user_id}).fetchone()
+    if living is not None and living.living >= MOST_LIVING:
+        raise Problem(
+            ProblemCode.TOO_MANY,
+            f"the user has {living.living} living tokens",
+            hint="use one of them, or revoke some",
+            reason="tokens",
+        )
+    made = IssuedToken(USER_TOKEN + secrets.token_urlsafe(36), user_id, now(), now() + LIFE)
+    conn.execute(
+        queries.insert_user_token,
+        {
+            "hash": tokens.hash_of(made.text),
+            "user_id": user_id,
+            "tenant_id": tenant_id,
+            "issued_at": made.issued_at,
+            "expires_at": made.expires_at,
+        },
+    )
+    return made
+
+
+def revoke(conn: Connection, account_id: str, token: str) -> None:
+    """End a token of a user of the account. A Problem where there is none such."""
+    named = {"hash": tokens.hash_of(token), "account_id": account_id}
+    if conn.execute(queries.revoke_user_token, named).fetchone() is None:
+        raise Problem(ProblemCode.NOT_FOUND, "the token is not known", reason="not_found")
+
+
+def projects(conn: Connection, account_id: str, wanted: Mapping[str, str | None]) -> list[Project]:
+    """Return the account's projects; ``wanted``: only those with this ``project_id`` or ``name``."""
+    named = {"account_id": account_id, "project_id": wanted.get("project_id"), "name": wanted.get("name")}
+    rows = conn.execute(queries.projects, named).fetchall()
+    return [Project(*row) for row in rows]
