@@ -16,7 +16,7 @@ from typing import Any
 from psycopg import Connection
 
 from redrive.database import Database
-from redrive.engine.model import Json, NewUnit
+from redrive.engine.model import Job, Json, NewUnit
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,11 @@ class Work:
         """Whether the last claim of this unit vanished."""
         return self.lapses > 0
 
+    @property
+    def former(self) -> Json | None:
+        """What a unit that is done again had recorded before; None where it was never done."""
+        return (self.cursor or {}).get("former")
+
     def stop_requested(self) -> bool:
         """Return whether the unit should stop at its next commit point (or has lost its lease)."""
         return self._stop.is_set()
@@ -129,7 +134,9 @@ class Kind:
     claim can do nothing more, then say ``Done`` where its effect is there, None where it is not.
     ``verify(db, job)`` checks the ledger of an ended job against the target and returns findings.
     ``adopt(conn, job)`` is called in the transaction that makes a rerun, to give it rows of its own like those of
-    its origin. ``endless``: a tenant has one job of the kind, which runs for as long as there is work: whatever
+    its origin. ``changed(conn, job)`` is called in the transaction of a retry and names the done units whose input is
+    no longer what they were done with: they are done again, and find in ``Work.former`` what they had done.
+    ``endless``: a tenant has one job of the kind, which runs for as long as there is work: whatever
     fails is tried again until it is mended, only an administrator stops it, and there is no rerun.
     """
 
@@ -140,4 +147,5 @@ class Kind:
     retry: RetryPolicy = RetryPolicy()
     verify: Callable[[Database, int], Json] | None = None
     adopt: Callable[[Connection[Any], int], None] | None = None
+    changed: Callable[[Connection[Any], Job], Sequence[int]] | None = None
     endless: bool = False

@@ -16,7 +16,7 @@ A list answers per job and never raises for one; what is refused has a reason fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -177,6 +177,26 @@ def retry(conn: Connection[Any], tenant_id: int, job_id: int, *, actor: str, rea
     refusal = retry_each(conn, tenant_id, [job_id], actor=actor, reason=reason)[job_id]
     if refusal is not None:
         raise refuse(refusal, job_id)
+
+
+def redo_changed(conn: Connection[Any], tenant_id: int, kinds: Iterable[Kind], *, actor: str) -> None:
+    """Let done units whose input has changed be done again, of the jobs that this transaction retried.
+
+    Call it after a retry, in its transaction. Such a unit finds what it had done in ``Work.former``.
+    """
+    changing = {kind.name: kind.changed for kind in kinds if kind.changed is not None}
+    if not changing:
+        return
+    named = {"tenant_id": tenant_id, "kinds": list(changing)}
+    for row in conn.execute(queries.just_retried, named).fetchall():
+        job = jobs.get(conn, tenant_id, row.id)
+        find = changing[job.kind]
+        unit_ids = list(find(conn, job)) if find is not None else []
+        if not unit_ids:
+            continue
+        again = {"job_id": job.id, "unit_ids": unit_ids, "actor": actor}
+        if conn.execute(queries.redo, again).fetchone() is not None:
+            conn.execute(settling_queries.release, {"job_ids": [job.id], "counts": [job.lanes]})
 
 
 def _states(

@@ -51,6 +51,40 @@ select count(*) as retried, coalesce(bool_or(capped), false) as capped,
        case when %(ids)s::bigint[] is not null then array_agg(id) end as ids
 from again;
 
+-- name: just_retried
+-- The jobs of some kinds to which this transaction gave a new attempt.
+select j.id from jobs j join attempts a on a.job_id = j.id and a.number = j.attempt
+where j.tenant_id = %(tenant_id)s and j.kind = any(%(kinds)s::text[]) and j.state = 'queued'
+  and a.cause = 'retry' and a.created_at = now();
+
+-- name: redo
+-- Done units of a job that was just retried wait again, what they had done in their cursor. The job goes back to
+-- the earliest of their phases; what had been let out of a later one is parked.
+with back as (
+    update units u
+    set state = 'waiting', ready_at = null, tries = 0, ended_at = null,
+        cursor = jsonb_build_object('former', u.ledger)
+    where u.job_id = %(job_id)s and u.id = any(%(unit_ids)s::bigint[]) and u.state = 'done'
+    returning u.id, u.phase
+), first as (
+    select count(*) as n, min(phase) as phase from back having count(*) > 0
+), parked as (
+    update units u set ready_at = null from first f, jobs j
+    where j.id = %(job_id)s and u.job_id = j.id and u.state = 'waiting' and f.phase < j.phase
+      and u.phase = j.phase and u.id <> all(%(unit_ids)s::bigint[])
+), moved as (
+    update jobs j
+    set done_units = j.done_units - f.n, phase = least(j.phase, f.phase),
+        open_units = case when f.phase < j.phase then (select count(*) from back b where b.phase = f.phase)
+                          else j.open_units + (select count(*) from back b where b.phase = j.phase) end
+    from first f where j.id = %(job_id)s and j.state = 'queued'
+    returning j.id, j.attempt
+)
+insert into events (job_id, attempt, name, actor, data)
+select m.id, m.attempt, 'units_redone', %(actor)s, jsonb_build_object('units', (select count(*) from back))
+from moved m
+returning job_id;
+
 -- name: states_of
 select id, kind, state, wanted from jobs where tenant_id = %(tenant_id)s and id = any(%(ids)s::bigint[]);
 

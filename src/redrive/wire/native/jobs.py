@@ -256,16 +256,21 @@ def _once(
 
 
 @router.post("/{job_id}/retry", response_model=JobBody)
-def retry_job(caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON) -> Response:
-    """Start a new attempt of a failed or cancelled job; done units are kept."""
-    who = {"actor": caller.actor, "reason": body.reason}
-    return _once(
-        once,
-        caller,
-        Verb.RETRY,
-        job_id,
-        lambda conn, job: recovery.retry(conn, caller.tenant_id, job.id, **who),
-    )
+def retry_job(
+    request: Request, caller: Caller, once: Once, job_id: str, body: VerbBody = NO_REASON
+) -> Response:
+    """Start a new attempt of a failed or cancelled job; done units are kept unless their input has changed."""
+
+    def retry(conn: Connection, job: Job) -> None:
+        recovery.retry(conn, caller.tenant_id, job.id, actor=caller.actor, reason=body.reason)
+        _redo_changed(request, conn, caller)
+
+    return _once(once, caller, Verb.RETRY, job_id, retry)
+
+
+def _redo_changed(request: Request, conn: Connection, caller: Principal) -> None:
+    kinds: dict[str, Kind] = request.app.state.kinds
+    recovery.redo_changed(conn, caller.tenant_id, kinds.values(), actor=caller.actor)
 
 
 @router.post("/{job_id}/pause", response_model=JobBody)
@@ -342,7 +347,7 @@ def rerun_job(
 
 
 @router.post("/retry", response_model=RetryAnswer)
-def retry_jobs(caller: Caller, once: Once, body: RetryBody) -> Response:
+def retry_jobs(request: Request, caller: Caller, once: Once, body: RetryBody) -> Response:
     """Retry a list of jobs, or all that a filter means.
 
     A list answers for each id and is never refused for one of them. A filter is one operation, all or nothing;
@@ -351,9 +356,9 @@ def retry_jobs(caller: Caller, once: Once, body: RetryBody) -> Response:
     require_jobs(caller, Verb.RETRY)
     if body.ids is not None:
         ids = body.ids
-        return once.answer(lambda conn: (200, _retry_listed(conn, caller, ids, body)))
+        return once.answer(lambda conn: (200, _retry_listed(request, conn, caller, ids, body)))
     wanted = _retry_filter(body.filter or FilterBody())
-    return once.answer(lambda conn: (200, _retry_filtered(conn, caller, wanted, body)))
+    return once.answer(lambda conn: (200, _retry_filtered(request, conn, caller, wanted, body)))
 
 
 def _retry_filter(asked: FilterBody) -> RetryFilter:
@@ -367,16 +372,21 @@ def _retry_filter(asked: FilterBody) -> RetryFilter:
     )
 
 
-def _retry_filtered(conn: Connection, caller: Principal, wanted: RetryFilter, body: RetryBody) -> RetryAnswer:
+def _retry_filtered(
+    request: Request, conn: Connection, caller: Principal, wanted: RetryFilter, body: RetryBody
+) -> RetryAnswer:
     wanted = replace(wanted, kinds=covered_kinds(conn, caller, Verb.RETRY, wanted.kinds))
     if body.dry_run:
         count = recovery.count_retryable(conn, caller.tenant_id, wanted)
     else:
         count, _ = recovery.retry_many(conn, caller.tenant_id, wanted, actor=caller.actor, reason=body.reason)
+        _redo_changed(request, conn, caller)
     return RetryAnswer(count=count, dry_run=body.dry_run, results=None)
 
 
-def _retry_listed(conn: Connection, caller: Principal, ids: Sequence[str], body: RetryBody) -> RetryAnswer:
+def _retry_listed(
+    request: Request, conn: Connection, caller: Principal, ids: Sequence[str], body: RetryBody
+) -> RetryAnswer:
     numbers = {text: number for text in ids if (number := _as_number(text)) is not None}
     known = _covered(conn, caller, list(numbers.values()))
     if body.dry_run:
@@ -384,6 +394,7 @@ def _retry_listed(conn: Connection, caller: Principal, ids: Sequence[str], body:
         answers = {number: _refusal(found.get(number)) for number in known}
     else:
         answers = recovery.retry_each(conn, caller.tenant_id, known, actor=caller.actor, reason=body.reason)
+        _redo_changed(request, conn, caller)
     results = []
     for text in dict.fromkeys(ids):
         refusal = answers.get(numbers.get(text, 0), Refusal.NOT_FOUND)
