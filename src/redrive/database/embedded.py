@@ -357,7 +357,7 @@ class EmbeddedPostgres:
         with psycopg.connect(self.superuser_url(), **superuser) as conn:
             if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = 'redrive'").fetchone():
                 password = sql.Literal(passwords["redrive"])
-                conn.execute(sql.SQL("CREATE ROLE redrive LOGIN PASSWORD {}").format(password))
+                conn.execute(sql.SQL("CREATE ROLE redrive LOGIN CREATEROLE PASSWORD {}").format(password))
                 conn.execute("GRANT pg_monitor TO redrive")
             if not conn.execute("SELECT 1 FROM pg_database WHERE datname = 'redrive'").fetchone():
                 conn.execute("CREATE DATABASE redrive OWNER redrive")
