@@ -32,6 +32,7 @@ run: $(READY) ## start a server on ./redrive-data
 	@$(BIN)/redrive up
 
 test: $(READY) lint ## everything but the long runs; as root also what needs Debian packages
+	@scripts/debian_packages.sh /usr/sbin/slapd slapd ldap-utils
 	$(PYTEST) -n $(JOBS) -m "not torture"
 	@scripts/debian_packages.sh $(POSTGRES15)/postgres postgresql-15
 	@if [ -x $(POSTGRES15)/postgres ]; then \

@@ -52,6 +52,23 @@ class Settings:
     #: Let failpoints act, for tests and demonstrations on this machine.
     allow_failpoints: bool = False
     log_level: str = "info"
+    #: Let tenants name addresses of this machine for their systems. None: see ``loopback_endpoints_allowed``.
+    allow_loopback_endpoints: bool | None = None
+    #: Where directories listen: LDAP, LDAP with TLS, and their name servers.
+    directory_ldap_port: int = 389
+    directory_ldaps_port: int = 636
+    directory_dns_port: int = 53
+
+    @property
+    def loopback_endpoints_allowed(self) -> bool:
+        """Whether tenants may name addresses of this machine.
+
+        Unless an administrator says, only where all belongs to one person anyway: a server that only this machine
+        reaches, with the embedded PostgreSQL.
+        """
+        if self.allow_loopback_endpoints is not None:
+            return self.allow_loopback_endpoints
+        return is_loopback(self.host) and self.database_url is None
 
     @property
     def storage(self) -> str:
@@ -69,8 +86,14 @@ class Settings:
         return "https" if self.tls_cert else "http"
 
     def with_database(self, url: str) -> Settings:
-        """Return the same settings with the address of a database that runs."""
-        return dataclasses.replace(self, database_url=url)
+        """Return the same settings with the address of a database that runs.
+
+        What follows from there being no address (the database is the embedded one) is settled now: afterwards
+        nobody could tell.
+        """
+        return dataclasses.replace(
+            self, database_url=url, allow_loopback_endpoints=self.loopback_endpoints_allowed
+        )
 
     def environment(self) -> dict[str, str]:
         """Return the ``REDRIVE_*`` variables that give a child process these settings.
@@ -167,7 +190,9 @@ def _read_file(config: Path | None) -> tuple[dict[str, object], str]:
 
 def _value(source: str, wanted: Any, given: object) -> object:
     """Return ``given`` as the type that the field's annotation names; empty text is no value."""
-    kind = str(wanted).partition(" |")[0]
+    kind, _, rest = str(wanted).partition(" |")
+    if rest and not str(given):
+        return None
     if kind == "bool":
         return _truth(source, given)
     if kind == "int":
@@ -198,6 +223,9 @@ def _truth(source: str, given: object) -> bool:
 def _check(settings: Settings) -> None:
     if not 0 <= settings.port <= 65_535:
         raise invalid("port", "0 to 65535 (0: any free one)", settings.port)
+    for name in ("directory_ldap_port", "directory_ldaps_port", "directory_dns_port"):
+        if not 1 <= getattr(settings, name) <= 65_535:
+            raise invalid(name, "1 to 65535", getattr(settings, name))
     if not 0 <= settings.workers <= 256:
         raise invalid("workers", "0 to 256", settings.workers)
     if not 1 <= settings.worker_threads <= 256:

@@ -16,6 +16,7 @@ from redrive.settings import Settings
 
 _SERVER = "Server"
 _STORE = "Storage"
+_ENDPOINTS = "Systems that tenants name"
 
 DataDir = Annotated[
     Path | None,
@@ -64,6 +65,28 @@ LogLevel = Annotated[
     str | None,
     typer.Option(help="debug, info, warning or error. (default: info)", rich_help_panel=_SERVER),
 ]
+AllowLoopbackEndpoints = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-loopback-endpoints/--refuse-loopback-endpoints",
+        help="Let tenants name addresses of this machine for their systems. (default: only where no other machine "
+        "reaches the server and the database is its own)",
+        rich_help_panel=_ENDPOINTS,
+        show_default=False,
+    ),
+]
+DirectoryLdapPort = Annotated[
+    int | None,
+    typer.Option(help="Where directories speak LDAP. (default: 389)", rich_help_panel=_ENDPOINTS),
+]
+DirectoryLdapsPort = Annotated[
+    int | None,
+    typer.Option(help="Where directories speak LDAP with TLS. (default: 636)", rich_help_panel=_ENDPOINTS),
+]
+DirectoryDnsPort = Annotated[
+    int | None,
+    typer.Option(help="Where name servers of directories answer. (default: 53)", rich_help_panel=_ENDPOINTS),
+]
 Config = Annotated[
     Path | None,
     typer.Option(help="File of settings. (default: ./redrive.toml where it is)", rich_help_panel=_SERVER),
@@ -84,6 +107,10 @@ def up(
     master_key_file: MasterKeyFile = None,
     allow_failpoints: AllowFailpoints = None,
     log_level: LogLevel = None,
+    allow_loopback_endpoints: AllowLoopbackEndpoints = None,
+    directory_ldap_port: DirectoryLdapPort = None,
+    directory_ldaps_port: DirectoryLdapsPort = None,
+    directory_dns_port: DirectoryDnsPort = None,
     config: Config = None,
 ) -> None:
     """Start everything: database, API and workers. Stop with Ctrl-C or SIGTERM.
@@ -108,6 +135,10 @@ def serve(
     master_key_file: MasterKeyFile = None,
     allow_failpoints: AllowFailpoints = None,
     log_level: LogLevel = None,
+    allow_loopback_endpoints: AllowLoopbackEndpoints = None,
+    directory_ldap_port: DirectoryLdapPort = None,
+    directory_ldaps_port: DirectoryLdapsPort = None,
+    directory_dns_port: DirectoryDnsPort = None,
     config: Config = None,
 ) -> None:
     """Start the API alone, on a PostgreSQL of your own; workers run elsewhere (redrive worker)."""
@@ -125,6 +156,10 @@ def worker(
     master_key_file: MasterKeyFile = None,
     allow_failpoints: AllowFailpoints = None,
     log_level: LogLevel = None,
+    allow_loopback_endpoints: AllowLoopbackEndpoints = None,
+    directory_ldap_port: DirectoryLdapPort = None,
+    directory_ldaps_port: DirectoryLdapsPort = None,
+    directory_dns_port: DirectoryDnsPort = None,
     config: Config = None,
 ) -> None:
     """Start one worker, on a PostgreSQL of your own."""

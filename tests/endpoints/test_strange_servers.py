@@ -1,0 +1,143 @@
+"""Servers that a tenant may name, by mistake or on purpose, and that are no directories: nothing hangs or leaks."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from redrive.endpoints.directory import check_account, check_controller, check_controllers, join, require
+from redrive.endpoints.guard import Guard
+from redrive.errors import Failure, FailureClass
+from tests.endpoints.openldap import BASE, PASSWORD
+from tests.endpoints.scene import ACTIVE, PLANT, changed, failure_of, reach
+from tests.endpoints.strange_servers import listening, says, says_nothing
+
+SECONDS = 0.4
+
+
+def looked_at(port: int, *, ldaps: bool = False) -> Failure:
+    begun = time.monotonic()
+    where = reach(ldap=port, ldaps=port, seconds=SECONDS)
+    failure = failure_of(lambda: check_controller(changed(ldaps=ldaps), ACTIVE, where))
+    assert time.monotonic() - begun < 3 * SECONDS + 1
+    return failure
+
+
+@pytest.mark.parametrize("ldaps", [False, True], ids=["ldap", "ldaps"])
+def test_a_server_that_says_nothing_is_given_up_in_time(ldaps: bool) -> None:
+    with listening(says_nothing) as port:
+        failure = looked_at(port, ldaps=ldaps)
+    assert (failure.code, failure.kind) == ("timed_out", FailureClass.TRANSIENT)
+
+
+@pytest.mark.parametrize("ldaps", [False, True], ids=["ldap", "ldaps"])
+def test_a_server_that_drips_is_given_up_in_time(ldaps: bool) -> None:
+    """Each byte comes before the socket's own limit; the answer never ends."""
+    head = b"\x16\x03\x03\x40\x00" if ldaps else b"\x30\x82\x40\x00"
+    with listening(says(head, *[b"\x00"] * 100, every_seconds=0.05)) as port:
+        failure = looked_at(port, ldaps=ldaps)
+    assert failure.code == "timed_out"
+
+
+def test_an_answer_without_end_is_not_read() -> None:
+    with listening(says(b"\x30\x84\x7f\xff\xff\xff", *[b"\x00" * 65536] * 4)) as port:
+        failure = looked_at(port)
+    assert (failure.code, failure.kind) == ("directory_protocol", FailureClass.NEEDS_INPUT)
+    assert "65536 bytes" in failure.detail
+
+
+def test_a_web_server_is_no_directory() -> None:
+    with listening(says(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")) as port:
+        assert looked_at(port).code in {"directory_protocol", "directory_interrupted"}
+        assert looked_at(port, ldaps=True).code == "tls_failed"
+
+
+@given(st.lists(st.binary(min_size=1, max_size=64), min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_bytes_are_a_failure_and_nothing_else(parts: list[bytes]) -> None:
+    with listening(says(*parts)) as port:
+        looked_at(port)
+
+
+def tlv(tag: int, *parts: bytes) -> bytes:
+    """Return a value as BER writes it: tag, length, content."""
+    content = b"".join(parts)
+    assert len(content) < 128
+    return bytes([tag, len(content)]) + content
+
+
+def number_of(asked: bytes) -> bytes:
+    """Return the number of an LDAP message, as it stands there."""
+    at = 2 + (asked[1] & 0x7F if asked[1] & 0x80 else 0)
+    return asked[at : at + 2 + asked[at + 1]]
+
+
+def result(tag: int, code: int, message: bytes = b"") -> bytes:
+    return tlv(tag, tlv(0x0A, bytes([code])), tlv(0x04), tlv(0x04, message))
+
+
+@given(st.binary(max_size=40), st.sampled_from([0x64, 0x65, 0x61, 0x73, 0x78, 0x79]))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_answer_in_the_form_of_ldap_is_a_failure_and_nothing_else(inside: bytes, tag: int) -> None:
+    def behave(connection: socket.socket, over: threading.Event) -> None:
+        asked = connection.recv(4096)
+        connection.sendall(tlv(0x30, number_of(asked), tlv(tag, inside)))
+
+    with listening(behave) as port:
+        looked_at(port)
+
+
+def test_deep_nesting_and_huge_numbers_are_refused_quickly() -> None:
+    nested = b"\x30\x84\x00\x00\xf0\x00" * 9000
+    number = b"\x30\x84\x00\x00\xf0\x06\x02\x84\x00\x00\xf0\x00" + b"\x7f" * 0xF000
+    for answer in (nested, number):
+        begun = time.monotonic()
+        with listening(says(answer[:65000])) as port:
+            assert looked_at(port).code in {"directory_protocol", "timed_out", "directory_interrupted"}
+        assert time.monotonic() - begun < 5
+
+
+def test_a_server_that_repeats_the_password_does_not_get_it_into_a_failure() -> None:
+    contexts = tlv(0x30, tlv(0x04, b"namingContexts"), tlv(0x31, tlv(0x04, BASE.encode())))
+    root = tlv(0x64, tlv(0x04), tlv(0x30, contexts))
+
+    def behave(connection: socket.socket, over: threading.Event) -> None:
+        number = number_of(connection.recv(4096))
+        connection.sendall(tlv(0x30, number, root) + tlv(0x30, number, result(0x65, 0)))
+        number = number_of(connection.recv(4096))
+        connection.sendall(tlv(0x30, number, result(0x61, 53, PASSWORD.encode())))
+
+    with listening(behave) as port:
+        directory = changed(admin_account="uid=admin,dc=plant,dc=example")
+        (finding,) = check_account(directory, reach(ldap=port, seconds=1))
+    failure = failure_of(lambda: require([finding]))
+    assert failure.code == "directory_refused"
+    assert "***" in failure.detail
+
+
+def test_nothing_is_connected_to_that_the_guard_refuses() -> None:
+    asked: list[object] = []
+    with listening(lambda connection, over: asked.append(connection)) as port:
+        where = reach(ldap=port, ldaps=port)
+        closed = type(where)(Guard(allow_loopback=False), where.ports)
+        for ldaps in (False, True):
+            directory = changed(ldaps=ldaps)
+            for call in (
+                lambda d=directory: require(check_controllers(d, closed)),
+                lambda d=directory: require(check_account(d, closed)),
+                lambda d=directory: join(d, closed, name="WKS-1", serial="s"),
+            ):
+                assert failure_of(call).code == "address_refused"  # type: ignore[arg-type]
+    assert not asked
+
+
+def test_no_connection_stays_open() -> None:
+    """Also where the server misbehaves; warnings about open sockets are errors in these tests."""
+    with listening(says(b"\x30\x05\x02\x01\x63\x65\x00")) as port:
+        for _ in range(5):
+            failure_of(lambda: join(PLANT, reach(ldap=port, seconds=SECONDS), name="WKS-1", serial="s"))
