@@ -23,11 +23,10 @@ from psycopg import sql
 from redrive.database import Database, migrate, postmaster
 from redrive.database.embedded import EmbeddedPostgres
 from redrive.identity.authentication import Authenticator
-from redrive.identity.bootstrap import bootstrap
 from redrive.identity.credentials import Credentials, credentials_file, read_credentials
 from redrive.identity.sealing import Sealer
 from redrive.settings import Settings
-from tests.servers import Launch, launching
+from tests.servers import Launch, first_start, launching
 
 # Tests do not survive a power cut, their server need not either.
 _FAST = {
@@ -182,7 +181,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def sealer(db: Database, settings: Settings) -> Sealer:
     """The master key's sealer, after a first start."""
-    return bootstrap(db, settings)
+    return first_start(db, settings)
 
 
 @pytest.fixture

@@ -17,6 +17,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from redrive.database import Database
+from redrive.identity.bootstrap import bootstrap
+from redrive.identity.sealing import Sealer
+from redrive.settings import Settings
+
+
+def first_start(db: Database, settings: Settings) -> Sealer:
+    """What a first start makes, and the workspace open, as its registration leaves it; for tests without a worker."""
+    sealer = bootstrap(db, settings)
+    db.run(lambda conn: conn.execute("update tenants set open = true"))
+    return sealer
+
+
 REDRIVE = [sys.executable, "-m", "redrive.cli"]
 
 

@@ -1,10 +1,25 @@
-"""Every kind of job there is: one visible list, nothing registers itself."""
+"""Every kind of job there is: one visible list, nothing registers itself.
+
+Services do not know each other; here a workspace learns what comes and goes with it.
+"""
 
 from __future__ import annotations
 
+from redrive.endpoints.directory import reach_of
 from redrive.engine.kinds import Kind
+from redrive.identity.authentication import CACHE_SECONDS
 from redrive.parts import Parts
-from redrive.services.timeseries import compaction, deletion_job, imports, mover, point_removal, retention
+from redrive.services.timeseries import (
+    compaction,
+    deletion_job,
+    imports,
+    leaving,
+    mover,
+    point_removal,
+    retention,
+)
+from redrive.services.workspaces import job as workspace_job
+from redrive.services.workspaces.house import Belonging, House
 
 
 def all_kinds(parts: Parts) -> tuple[Kind, ...]:
@@ -16,4 +31,20 @@ def all_kinds(parts: Parts) -> tuple[Kind, ...]:
         point_removal.kind(),
         compaction.kind(parts.store),
         retention.kind(parts.store),
+        *workspace_job.kinds(house(parts)),
+    )
+
+
+def house(parts: Parts) -> House:
+    """Return what the steps of a workspace work with."""
+    samples = leaving.Samples(parts.store)
+    belonging = Belonging(
+        "samples", samples.prepare, samples.prepared, samples.blocked, samples.stop, samples.erase
+    )
+    return House(
+        parts.sealer,
+        reach_of(parts.settings),
+        [belonging],
+        leaving.ENDLESS,
+        cache_seconds=CACHE_SECONDS,
     )

@@ -18,7 +18,6 @@ from redrive.database.embedded import EmbeddedPostgres
 from redrive.identity.access import EVERYTHING, Action, parse_scope
 from redrive.identity.audit import Refusals
 from redrive.identity.authentication import Authenticator
-from redrive.identity.bootstrap import bootstrap
 from redrive.identity.credentials import credentials_file, read_credentials
 from redrive.identity.keys import find_tenant
 from redrive.identity.sealing import Sealer
@@ -29,6 +28,7 @@ from redrive.services.timeseries.ingest import Ingest
 from redrive.settings import Settings
 from redrive.wire.enos.connect import router
 from redrive.wire.enos.token import router as token_router
+from tests.servers import first_start
 from tests.wire_enos.gateway_caller import Gateway, new_caller, serving
 from tests.wire_native.jobs_scene import database_of_a_module
 
@@ -79,7 +79,7 @@ def served(
 ) -> Iterator[Integration]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("connect") / "D")
     with database_of_a_module(postgres) as db:
-        sealer = bootstrap(db, settings)
+        sealer = first_start(db, settings)
         credentials = read_credentials(credentials_file(settings))
         assert credentials is not None
         app = FastAPI()

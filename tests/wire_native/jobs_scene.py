@@ -23,7 +23,6 @@ from redrive.engine.kinds import Kind, Work
 from redrive.engine.model import NewJob, NewUnit, UnitState
 from redrive.engine.settling import Settlement, settle
 from redrive.identity.access import EVERYTHING, Action
-from redrive.identity.bootstrap import bootstrap
 from redrive.identity.builtin import key_policy
 from redrive.identity.credentials import Credentials, credentials_file, read_credentials
 from redrive.identity.keys import create_key, find_tenant
@@ -31,6 +30,7 @@ from redrive.ids import new_id
 from redrive.parts import open_parts
 from redrive.settings import Settings
 from redrive.wire.app import create_app
+from tests.servers import first_start
 
 FAILURE = {
     "code": "source_gone",
@@ -126,14 +126,14 @@ def database_of_a_module(postgres: EmbeddedPostgres) -> Iterator[Database]:
 def serving_api(db: Database, folder: Path, kinds: Sequence[Kind] = (), **more: Any) -> Iterator[Api]:
     """Run the API for as long as the block runs; ``more`` are settings."""
     settings = Settings(data_dir=folder / "D", database_url=db.url, **more)
-    sealer = bootstrap(db, settings)
+    sealer = first_start(db, settings)
     credentials = read_credentials(credentials_file(settings))
     assert credentials is not None
     with db.transaction() as conn:
         tenant = find_tenant(conn, credentials.project_id)
         conn.execute(
-            """insert into tenants (id, account_id, project_id, project_name, org_id, workspace_id)
-               select %s, account_id, %s, 'other', 'o424242', %s from tenants""",
+            """insert into tenants (id, account_id, project_id, project_name, org_id, workspace_id, open)
+               select %s, account_id, %s, 'other', 'o424242', %s, true from tenants""",
             [(other := new_id()), "a" * 32, "a" * 32],
         )
         [user] = conn.execute("select id from users").fetchall()

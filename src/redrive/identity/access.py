@@ -13,6 +13,7 @@ nothing.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -91,10 +92,26 @@ class Principal:
     account_name: str = ""
     user_name: str = ""
     known: Context = field(default_factory=lambda: NO_CONTEXT)
+    workspace_id: str = ""
+    #: Whether the tenant's workspace is registered, and not locked: data calls are answered.
+    open: bool = True
+    #: The networks from which the tenant's calls may come; None: from anywhere.
+    allowed_from: tuple[str, ...] | None = None
 
     def at(self, request: Context) -> Principal:
         """Return the same principal, with what is known of its request."""
         return replace(self, known=MappingProxyType({**self.known, **request}))
+
+    def may_come_from(self, address: str) -> bool:
+        """Return whether a call may come from an address; what is no address comes from nowhere."""
+        if self.allowed_from is None:
+            return True
+        try:
+            found = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        plain = getattr(found, "ipv4_mapped", None) or found
+        return any(plain in ipaddress.ip_network(each) for each in self.allowed_from)
 
     def urn(self, service: str, kind: str, name: str) -> str:
         """Return the URN of a resource of the principal's project."""
@@ -245,6 +262,28 @@ def _denied(
 ) -> Denied:
     decision = principal.decide(action, resource)
     return Denied(principal, action, resource, decision, detail, hint=hint, reason=reason)
+
+
+def require_open(principal: Principal) -> None:
+    """Refuse calls on data of a tenant whose workspace is not registered, or is locked."""
+    if not principal.open:
+        raise Problem(
+            ProblemCode.FORBIDDEN,
+            "the project's workspace is not registered, or is locked: its data cannot be reached",
+            hint="register the workspace (or unlock it), then call again",
+            reason="workspace",
+        )
+
+
+def require_place(principal: Principal, address: str) -> None:
+    """Refuse calls that come from elsewhere than the tenant's network rules allow."""
+    if not principal.may_come_from(address):
+        raise Problem(
+            ProblemCode.FORBIDDEN,
+            "the project's network rules do not allow calls from this address",
+            hint="call from one of the workspace's networks, or change its access mode",
+            reason="network",
+        )
 
 
 def require_tenant(principal: Principal) -> None:

@@ -38,6 +38,9 @@ def principal_of(row: Row, key: Row | None = None) -> Principal:
         project_name=row.project_name or "",
         account_name=row.account_name,
         user_name=row.user_name,
+        workspace_id=row.workspace_id or "",
+        open=bool(row.open),
+        allowed_from=None if row.allowed_from is None else tuple(str(each) for each in row.allowed_from),
         known=context_of(
             {
                 "g:UserName": row.user_name,

@@ -78,7 +78,8 @@ select id from revoked
 -- One live key pair with its tenant, its user and what is attached to that.
 select k.id as key_id, k.access_key, k.secret, k.name as actor, k.policy, k.expires_at as key_expires_at,
        k.token_hash,
-       t.id as tenant_id, t.project_id, t.project_name, t.org_id, u.account_id, c.name as account_name,
+       t.id as tenant_id, t.project_id, t.project_name, t.org_id, t.workspace_id, t.open, t.allowed_from,
+       u.account_id, c.name as account_name,
        u.id as user_id, u.name as user_name, u.root,
        r.policies
 from key_pairs k
@@ -97,7 +98,8 @@ where k.access_key = %(access_key)s and k.revoked_at is null
 -- The same for the owner of an access token, and when the token ends.
 select k.id as key_id, k.access_key, k.secret, k.name as actor, k.policy, k.expires_at as key_expires_at,
        k.token_hash,
-       t.id as tenant_id, t.project_id, t.project_name, t.org_id, u.account_id, c.name as account_name,
+       t.id as tenant_id, t.project_id, t.project_name, t.org_id, t.workspace_id, t.open, t.allowed_from,
+       u.account_id, c.name as account_name,
        u.id as user_id, u.name as user_name, u.root,
        r.policies, x.expires_at
 from access_tokens x
@@ -115,7 +117,8 @@ where x.hash = %(hash)s and k.revoked_at is null
 
 -- name: principal_by_user_token
 -- The owner of a token got with a password. No tenant: it is for the account.
-select t.id as tenant_id, t.project_id, t.project_name, t.org_id, u.account_id, c.name as account_name,
+select t.id as tenant_id, t.project_id, t.project_name, t.org_id, t.workspace_id, t.open, t.allowed_from,
+       u.account_id, c.name as account_name,
        u.id as user_id, u.name as user_name, u.root,
        r.policies, x.issued_at, x.expires_at
 from user_tokens x
@@ -132,7 +135,8 @@ where x.hash = %(hash)s
 
 -- name: principal_of_user
 -- A user as it stands, for a project or (without one) for its account.
-select t.id as tenant_id, t.project_id, t.project_name, t.org_id, u.account_id, c.name as account_name,
+select t.id as tenant_id, t.project_id, t.project_name, t.org_id, t.workspace_id, t.open, t.allowed_from,
+       u.account_id, c.name as account_name,
        u.id as user_id, u.name as user_name, u.root,
        r.policies
 from users u

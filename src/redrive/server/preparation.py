@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import structlog
@@ -16,11 +17,16 @@ from redrive.engine.claiming import expire_worker
 from redrive.errors import Problem, ProblemCode
 from redrive.identity import bootstrap
 from redrive.identity.credentials import endpoint_of
+from redrive.identity.sealing import Sealer
+from redrive.services.workspaces import service as workspaces
 from redrive.settings import Settings
 
 __all__ = ["arm_failpoints", "endpoint_of", "prepare_database", "release_units_of"]
 
 log = structlog.get_logger(__name__)
+
+#: A first start waits this long for the first workspace; without it data calls are refused for a moment.
+REGISTRATION_SECONDS = 10.0
 
 _FAILPOINTS = "REDRIVE_FAILPOINTS"
 
@@ -42,7 +48,8 @@ def prepare_database(settings: Settings, *, create: bool = True, given_up: Calla
             for name in migrate(db):
                 log.info("migrated", migration=name)
             if create:
-                bootstrap.bootstrap(db, settings)
+                sealer = bootstrap.bootstrap(db, settings)
+                db.run(lambda conn: _register_first(conn, sealer))
             else:
                 _await_account(db, given_up)
     except psycopg.OperationalError as error:
@@ -51,6 +58,22 @@ def prepare_database(settings: Settings, *, create: bool = True, given_up: Calla
             f"the database cannot be used: {str(error).strip()}",
             hint="see --database-url: address, role, password, and whether the server runs",
         ) from error
+
+
+def _register_first(conn: psycopg.Connection[Any], sealer: Sealer) -> None:
+    first = conn.execute(bootstrap.queries.first_tenant).fetchone()
+    for job_id in workspaces.ensure_registered(conn, sealer, first.id if first is not None else None):
+        log.info("workspace.registering", job=job_id)
+
+
+def await_registration(settings: Settings, *, given_up: Callable[[], bool]) -> None:
+    """Return when no registration is under way, at latest after ``REGISTRATION_SECONDS``."""
+    deadline = time.monotonic() + REGISTRATION_SECONDS
+    with Database(str(settings.database_url), name="redrive start", max_size=1) as db:
+        while time.monotonic() < deadline and not given_up():
+            if not db.run(workspaces.registering):
+                return
+            time.sleep(0.02)
 
 
 def arm_failpoints(settings: Settings) -> None:

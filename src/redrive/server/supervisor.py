@@ -75,6 +75,7 @@ class _Supervisor:
         try:
             self._start()
             if self._await_ready():
+                self._preparation.await_registration(self._settings, given_up=self._stop.is_set)
                 endpoint = self._preparation.endpoint_of(self._settings)
                 announce(f"Redrive is ready: {endpoint}")
                 self._log.info("ready", endpoint=endpoint, workers=self._settings.workers)

@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from redrive.clock import now
 from redrive.errors import Problem, ProblemCode
-from redrive.identity.access import Denied, Principal
+from redrive.identity.access import Denied, Principal, require_place
 from redrive.identity.audit import By, Refusal, Refusals, by
 from redrive.identity.conditions import Context
 from redrive.identity.decisions import context_of
@@ -17,9 +17,10 @@ _CLAIMED = 80
 
 
 def seen(request: Request, principal: Principal) -> Principal:
-    """Return the caller with what is known of its request, and remember it as this request's."""
+    """Return the caller with what is known of its request, and remember it; refuse it from a forbidden network."""
     caller = principal.at(context_of_request(request))
     request.scope.setdefault("state", {})["principal"] = caller
+    require_place(caller, address_of(request))
     return caller
 
 

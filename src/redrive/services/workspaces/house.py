@@ -40,7 +40,7 @@ class Belonging:
     """
 
     name: str
-    prepare: Callable[[str, str], None]
+    prepare: Callable[[Work, str, str], None]
     prepared: Callable[[str, str], bool]
     blocked: Callable[[Connection[Any], int], str]
     stop: Callable[[Connection[Any], int], bool]
@@ -49,8 +49,10 @@ class Belonging:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """The parts that steps need. ``reach``: how directories are reached. ``cache_seconds``: so long other processes
-    may believe what they last read of a tenant."""
+    """The parts that steps need. ``reach``: how directories are reached.
+
+    ``cache_seconds``: so long other processes may believe what they last read of a tenant.
+    """
 
     seals: Seals
     reach: Reach
@@ -94,7 +96,9 @@ class Workspace:
     def wanted(self) -> Settings:
         """What was asked for."""
         if self.settings is None:
-            raise Problem(ProblemCode.NOT_FOUND, "the workspace was never registered", reason="not_registered")
+            raise Problem(
+                ProblemCode.NOT_FOUND, "the workspace was never registered", reason="not_registered"
+            )
         return self.settings
 
 

@@ -1,8 +1,8 @@
 """The kinds of job of a workspace: registration, deregistration, modification, unlocking.
 
-Each unit is one step, in a phase of its own. At a retry, done steps are kept unless their input has changed: those are
-undone and done again. A deregistration undoes the steps in reverse, with what the registration recorded; it begins by
-waiting until nothing of the tenant runs any more.
+Each unit is one step, in a phase of its own. At a retry, done steps are kept unless their input has changed: those
+are undone and done again. A deregistration undoes the steps in reverse, with what the registration recorded. It
+begins by waiting until nothing of the tenant runs any more. A step that was never begun has nothing to undo.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from redrive.engine import claiming, jobs
 from redrive.engine.kinds import Again, Done, Kind, Outcome, RetryPolicy, Work
 from redrive.engine.model import Job, NewJob, NewUnit, UnitState
 from redrive.errors import Failure, FailureClass
-from redrive.services.workspaces.house import House, Json, Workspace, load, queries
+from redrive.services.workspaces.house import Belonging, House, Json, Workspace, load, queries
 from redrive.services.workspaces.model import DEREGISTRATION, MODIFICATION, REGISTRATION, UNLOCKING
 from redrive.services.workspaces.steps import BY_NAME, STEPS, Step
 
@@ -76,17 +76,19 @@ def unlocking(tenant_id: int, actor: str) -> NewJob:
 
 
 def _job(kind: str, tenant_id: int, spec: Json, actor: str, units: Sequence[NewUnit]) -> NewJob:
-    return NewJob(kind, tenant_id, spec, actor, units=units, lanes=1, priority=5, subject=f"workspace:{tenant_id}")
+    return NewJob(
+        kind, tenant_id, spec, actor, units=units, lanes=1, priority=5, subject=f"workspace:{tenant_id}"
+    )
 
 
 def recorded(conn: Connection[Any], tenant_id: int, registration_id: int) -> dict[str, Json]:
-    """Return what each step has recorded last, by the registration or a change since."""
+    """Return what each step has recorded last, by the registration or a change since; {} where it only began."""
     named = {
         "tenant_id": tenant_id,
         "registration_id": registration_id,
         "kinds": [REGISTRATION, MODIFICATION],
     }
-    return {row.label: row.ledger for row in conn.execute(queries.recorded, named).fetchall()}
+    return {row.label: row.ledger or {} for row in conn.execute(queries.recorded, named).fetchall()}
 
 
 def _workspace(work: Work) -> Workspace:
@@ -132,7 +134,9 @@ def _undo(house: House, work: Work) -> Outcome:
         return _closed(work, workspace)
     with work.db.transaction() as conn:
         made = recorded(conn, work.tenant_id, work.spec["registration_id"])
-    return Done({**BY_NAME[work.label].undo(house, work, workspace, made.get(work.label, {}))})
+    if work.label not in made:
+        return Done({"never_begun": True})
+    return Done({**BY_NAME[work.label].undo(house, work, workspace, made[work.label])})
 
 
 def _close(house: House, work: Work, workspace: Workspace) -> Outcome:
@@ -160,9 +164,14 @@ def _close(house: House, work: Work, workspace: Workspace) -> Outcome:
             kind=FailureClass.NEEDS_INPUT,
             target="hold",
         )
-    if not all([work.db.run(partial(each.stop, tenant_id=work.tenant_id)) for each in house.belongings]):
+    # Each is asked, also where another is not done yet.
+    if not all([_stopped(work, belonging) for belonging in house.belongings]):  # noqa: C419
         return Again({}, after_seconds=_LOOK_SECONDS)
     return Done({"closed_at": now().isoformat()})
+
+
+def _stopped(work: Work, belonging: Belonging) -> bool:
+    return work.db.run(lambda conn: belonging.stop(conn, work.tenant_id))
 
 
 def _busy(count: int, kind: str) -> Failure:

@@ -115,7 +115,9 @@ def checked(settings: Settings) -> Settings:
     return replace(
         settings,
         management_cidr=str(management or ""),
-        dedicated_subnets=tuple(str(network("dedicated_subnets", each)) for each in settings.dedicated_subnets),
+        dedicated_subnets=tuple(
+            str(network("dedicated_subnets", each)) for each in settings.dedicated_subnets
+        ),
         conflict_networks=tuple(
             str(network("adn_conflict_network", each)) for each in settings.conflict_networks
         ),

@@ -104,7 +104,10 @@ def _check_subnets(house: House, work: Work, workspace: Workspace) -> Json:
     wrong = overlaps({**found, **management})
     if wrong:
         raise _needs_input(
-            "subnets_overlap", "; ".join(wrong), "choose other subnets by a modify call, then retry", "subnets"
+            "subnets_overlap",
+            "; ".join(wrong),
+            "choose other subnets by a modify call, then retry",
+            "subnets",
         )
     return {"checked": len(found)}
 
@@ -203,7 +206,7 @@ def _drop_schema(house: House, work: Work, workspace: Workspace, made: Json) -> 
 
 def _prepare(house: House, work: Work, workspace: Workspace) -> Json:
     for belonging in house.belongings:
-        belonging.prepare(workspace.org_id, workspace.id)
+        belonging.prepare(work, workspace.org_id, workspace.id)
     return {"prepared": [belonging.name for belonging in house.belongings]}
 
 
@@ -219,7 +222,9 @@ def _erase(house: House, work: Work, workspace: Workspace, made: Json) -> Json:
         with work.db.transaction() as conn:
             blocked = belonging.blocked(conn, workspace.tenant_id)
         if blocked:
-            raise _needs_input("held", blocked, "lift the hold when the data may be erased, then retry", "hold")
+            raise _needs_input(
+                "held", blocked, "lift the hold when the data may be erased, then retry", "hold"
+            )
         erased |= belonging.erase(work, workspace.org_id)
     return erased
 
@@ -272,8 +277,8 @@ def _check_directory(house: House, work: Work, workspace: Workspace) -> Json:
     findings += directory.check_controllers(wanted, house.reach)
     directory.require(findings)
     account = directory.check_account(wanted, house.reach)
-    directory.require([account])
-    return {"directory": wanted.domain_name, "findings": [each.said for each in [*findings, account]]}
+    directory.require(account)
+    return {"directory": wanted.domain_name, "findings": [each.said for each in [*findings, *account]]}
 
 
 def _join_inputs(workspace: Workspace) -> Json:
@@ -426,7 +431,8 @@ STEPS: tuple[Step, ...] = (
     Step("key", "make the data key", _no_inputs, _make_key, _find_key, _drop_key),
     Step("directory", "check the directory", _directory_inputs, _check_directory, _never_found, _nothing),
     Step("join", "join the directory", _join_inputs, _join, _find_joined, _leave),
-    Step("endpoints", "open the access endpoints", _endpoint_inputs, _open_endpoints, _find_endpoints, _close_endpoints),
+    Step("endpoints", "open the access endpoints", _endpoint_inputs, _open_endpoints, _find_endpoints,
+         _close_endpoints),
     Step("name", "take the enterprise id", lambda workspace: {"enterprise_id": enterprise_id_of(workspace)},
          _take_name, _find_name, _give_name_back),
     Step("open", "open the workspace", _no_inputs, _open, _find_open, _nothing),

@@ -117,8 +117,8 @@ where tenant_id = %(tenant_id)s
 select distinct on (u.label) u.label, u.ledger
 from jobs j join units u on u.job_id = j.id
 where j.tenant_id = %(tenant_id)s and j.id >= %(registration_id)s and j.kind = any(%(kinds)s::text[])
-  and u.ledger is not null
-order by u.label, j.id desc
+  and u.claim > 0
+order by u.label, u.ledger is null, j.id desc
 
 -- name: age
 -- How long ago the present attempt of a job began to be wanted.
@@ -130,3 +130,8 @@ update tenants set open = true
 where id = %(tenant_id)s and exists (select from workspaces w join jobs j on j.id = w.job_id
                                      where w.tenant_id = %(tenant_id)s and j.kind = 'workspace.registration'
                                        and j.state = 'succeeded')
+
+-- name: registering
+select exists (select from workspaces w join jobs j on j.id = w.job_id
+               where j.kind = 'workspace.registration' and j.attempt = 1 and j.state in ('queued', 'running')
+                 and j.created_at > now() - interval '1 minute') as found

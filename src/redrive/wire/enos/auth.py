@@ -27,7 +27,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from redrive.errors import FieldProblem, Problem, ProblemCode
-from redrive.identity.access import Principal
+from redrive.identity.access import Principal, require_open
 from redrive.identity.authentication import Authenticator, Credential, refused
 from redrive.identity.tokens import check_clock, use_proof_fast
 from redrive.wire.callers import seen
@@ -87,6 +87,7 @@ async def _authenticate(request: Request, *, once: bool, upload: bool) -> Princi
         principal = await _by_token(request, authenticator, shown, once=once, upload=upload)
     caller = seen(request, principal)
     _check_organization(request, caller)
+    require_open(caller)
     return caller
 
 

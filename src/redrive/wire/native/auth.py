@@ -20,7 +20,7 @@ from fastapi.security import HTTPBasic, HTTPBearer
 from starlette.requests import Request
 
 from redrive.errors import Problem, ProblemCode
-from redrive.identity.access import Principal, require_admin, require_tenant
+from redrive.identity.access import Principal, require_admin, require_open, require_tenant
 from redrive.identity.authentication import USER_TOKEN, Authenticator, refused
 from redrive.wire.callers import claimed, seen
 
@@ -37,6 +37,13 @@ def native_principal(request: Request) -> Principal:
     """Return who calls, for a project. A FastAPI dependency."""
     caller = account_principal(request)
     require_tenant(caller)
+    return caller
+
+
+def data_principal(request: Request) -> Principal:
+    """Return who calls, for a project whose workspace is open. A FastAPI dependency."""
+    caller = native_principal(request)
+    require_open(caller)
     return caller
 
 
@@ -123,6 +130,8 @@ def _key_pair(scheme: str, shown: str) -> tuple[str, str]:
 
 
 Caller: TypeAlias = Annotated[Principal, Depends(native_principal)]
+#: For calls on data: refused while the workspace is not registered.
+DataCaller: TypeAlias = Annotated[Principal, Depends(data_principal)]
 
 
 def admin_principal(caller: Caller) -> Principal:

@@ -29,7 +29,7 @@ from redrive.services.timeseries.mapping import Columns, wanted_columns
 from redrive.services.timeseries.sources import Format, Source
 from redrive.services.timeseries.storage.folder import Folder, as_failure
 from redrive.wire.bodies import body_within, require_plain, too_large
-from redrive.wire.native.auth import SECURITY, native_principal
+from redrive.wire.native.auth import SECURITY, data_principal
 from redrive.wire.native.idempotency import once_with
 from redrive.wire.native.problems import PROBLEM_RESPONSES, StreamingRoute
 
@@ -89,7 +89,7 @@ class ImportBody(BaseModel):
 @router.post("/imports", status_code=202, response_model=ImportBody, openapi_extra=_DOCUMENTED)
 async def import_file(request: Request) -> Response:
     """Import a Parquet or CSV file: the body itself, or a file of the server's machine."""
-    principal = await run_in_threadpool(native_principal, request)
+    principal = await run_in_threadpool(data_principal, request)
     require_every_asset(principal, "write")
     require_plain(request)
     form = request.headers.get("content-type", "").partition(";")[0].strip().lower()

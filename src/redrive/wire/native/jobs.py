@@ -28,7 +28,8 @@ from redrive.engine.progress import pace
 from redrive.engine.recovery import Refusal, RetryFilter
 from redrive.engine.verification import verify
 from redrive.errors import Problem, ProblemCode
-from redrive.identity.access import Principal, Verb, require_admin, require_jobs
+from redrive.identity.access import Principal, Verb, require_admin, require_jobs, require_open
+from redrive.services.workspaces.model import KINDS as WORKSPACE_KINDS
 from redrive.wire.native.auth import SECURITY, Caller
 from redrive.wire.native.idempotency import Once, OneRequest
 from redrive.wire.native.problems import PROBLEM_RESPONSES, NativeRoute
@@ -76,6 +77,9 @@ _VERIFYING = threading.BoundedSemaphore(VERIFICATIONS)
 
 Connection = psycopg.Connection[Any]
 
+#: What lets a job run again.
+_GOING_ON = (Verb.RETRY, Verb.RESUME, Verb.RERUN)
+
 
 def _as_number(text: str) -> int | None:
     """Return an id as a number, None where no job can have it."""
@@ -105,10 +109,15 @@ def covered_kinds(
 ) -> Sequence[str] | None:
     """Return the kinds with whose jobs the caller may do ``verb``, of those asked for; None: all."""
     scope = require_jobs(caller, verb)
-    if scope.every:
+    if scope.every and (caller.open or verb is Verb.LIST):
         return asked
     kinds = asked if asked is not None else jobs.kinds_in_use(conn, caller.tenant_id)
-    return [kind for kind in kinds if scope.covers(kind)]
+    return [kind for kind in kinds if scope.covers(kind) and (verb is Verb.LIST or _runs(caller, kind))]
+
+
+def _runs(caller: Principal, kind: str) -> bool:
+    """Return whether jobs of a kind may go on: those of a workspace always, others where it is open."""
+    return caller.open or kind in WORKSPACE_KINDS
 
 
 def _job(conn: Connection, caller: Principal, verb: Verb, job_id: str) -> Job:
@@ -116,6 +125,8 @@ def _job(conn: Connection, caller: Principal, verb: Verb, job_id: str) -> Job:
     require_jobs(caller, verb)
     job = jobs.get(conn, caller.tenant_id, _job_number(job_id))
     require_jobs(caller, verb, job.kind)
+    if verb in _GOING_ON and not _runs(caller, job.kind):
+        require_open(caller)
     return job
 
 
@@ -406,10 +417,11 @@ def _retry_listed(
 def _covered(conn: Connection, caller: Principal, numbers: list[int]) -> list[int]:
     """Return those of the jobs that the caller may retry; another's kind is as if it did not exist."""
     scope = require_jobs(caller, Verb.RETRY)
-    if scope.every:
+    if scope.every and caller.open:
         return numbers
     found = jobs.by_ids(conn, caller.tenant_id, numbers)
-    return [number for number in numbers if number in found and scope.covers(found[number].kind)]
+    covered = {n for n, job in found.items() if scope.covers(job.kind) and _runs(caller, job.kind)}
+    return [number for number in numbers if number in covered]
 
 
 def _refusal(job: Job | None) -> Refusal | None:

@@ -23,7 +23,7 @@ from redrive.ingest.samples import names
 from redrive.services.timeseries.ingest import Ingest
 from redrive.wire.acknowledgement import acknowledged
 from redrive.wire.bodies import body_within, require_plain
-from redrive.wire.native.auth import native_principal, seen_lately
+from redrive.wire.native.auth import data_principal, seen_lately
 from redrive.wire.native.idempotency import once_with
 from redrive.wire.native.problems import PROBLEM_RESPONSES, StreamingRoute
 from redrive.wire.native.timeseries_shapes import AcceptedBody
@@ -81,11 +81,11 @@ async def add_samples(request: Request) -> Response:
     if told.isdigit() and int(told) <= _SHORT_BYTES[form] and seen_lately(request):
         # A thread would cost more than the work.
         body = await body_within(request, _SHORT_BYTES[form])
-        principal = native_principal(request)
+        principal = data_principal(request)
         batch = _checked_batch(principal, form, body)
     else:
         # Nobody unknown makes the server keep a large body.
-        principal = await run_in_threadpool(native_principal, request)
+        principal = await run_in_threadpool(data_principal, request)
         body = await body_within(request, BODY_BYTES)
         batch = await run_in_threadpool(_checked_batch, principal, form, body)
     if "idempotency-key" in request.headers:

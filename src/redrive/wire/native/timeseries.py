@@ -16,7 +16,7 @@ from redrive.errors import Problem, ProblemCode
 from redrive.identity.access import Action, require_assets, require_every_asset
 from redrive.ingest.samples import check_assets
 from redrive.services.timeseries import registry
-from redrive.wire.native.auth import SECURITY, Caller
+from redrive.wire.native.auth import SECURITY, DataCaller
 from redrive.wire.native.idempotency import Once
 from redrive.wire.native.problems import PROBLEM_RESPONSES, NativeRoute
 from redrive.wire.native.timeseries_shapes import (
@@ -55,7 +55,7 @@ ModelId = Annotated[str | None, Query(max_length=128)]
 
 
 @router.put("/models/{model_id:path}")
-def put_model(model_id: str, body: ModelFields, request: Request, caller: Caller) -> ModelBody:
+def put_model(model_id: str, body: ModelFields, request: Request, caller: DataCaller) -> ModelBody:
     """Make or replace a model with its points. Safe to repeat."""
     require_every_asset(caller, Action.WRITE)
     model = model_of(model_id, body)
@@ -64,7 +64,7 @@ def put_model(model_id: str, body: ModelFields, request: Request, caller: Caller
 
 
 @router.get("/models/{model_id:path}")
-def get_model(model_id: str, request: Request, caller: Caller) -> ModelBody:
+def get_model(model_id: str, request: Request, caller: DataCaller) -> ModelBody:
     """Return a model."""
     require_assets(caller, Action.READ, [])
     _check_id("model", model_id)
@@ -73,7 +73,7 @@ def get_model(model_id: str, request: Request, caller: Caller) -> ModelBody:
 
 
 @router.get("/models")
-def list_models(request: Request, caller: Caller, after: After = "", limit: Limit = 100) -> ModelPage:
+def list_models(request: Request, caller: DataCaller, after: After = "", limit: Limit = 100) -> ModelPage:
     """Return models in order of id."""
     require_assets(caller, Action.READ, [])
     _check_after(after)
@@ -86,7 +86,7 @@ def list_models(request: Request, caller: Caller, after: After = "", limit: Limi
 
 
 @router.delete("/models/{model_id:path}", status_code=204)
-def delete_model(model_id: str, request: Request, caller: Caller) -> None:
+def delete_model(model_id: str, request: Request, caller: DataCaller) -> None:
     """Remove a model; refused while an asset has it. Samples stay."""
     require_every_asset(caller, Action.WRITE)
     _check_id("model", model_id)
@@ -94,7 +94,7 @@ def delete_model(model_id: str, request: Request, caller: Caller) -> None:
 
 
 @router.put("/assets/{asset_id:path}")
-def put_asset(asset_id: str, body: AssetFields, request: Request, caller: Caller) -> AssetBody:
+def put_asset(asset_id: str, body: AssetFields, request: Request, caller: DataCaller) -> AssetBody:
     """Make or replace an asset. Safe to repeat."""
     require_assets(caller, Action.WRITE, [asset_id])
     asset = asset_of(asset_id, body)
@@ -103,7 +103,7 @@ def put_asset(asset_id: str, body: AssetFields, request: Request, caller: Caller
 
 
 @router.get("/assets/{asset_id:path}")
-def get_asset(asset_id: str, request: Request, caller: Caller) -> AssetBody:
+def get_asset(asset_id: str, request: Request, caller: DataCaller) -> AssetBody:
     """Return an asset."""
     require_assets(caller, Action.READ, [asset_id])
     _check_id("asset", asset_id)
@@ -113,7 +113,7 @@ def get_asset(asset_id: str, request: Request, caller: Caller) -> AssetBody:
 
 @router.get("/assets")
 def list_assets(
-    request: Request, caller: Caller, after: After = "", limit: Limit = 100, model_id: ModelId = None
+    request: Request, caller: DataCaller, after: After = "", limit: Limit = 100, model_id: ModelId = None
 ) -> AssetPage:
     """Return the assets that the caller may read, in order of id."""
     require_assets(caller, Action.READ, [])
@@ -136,7 +136,7 @@ def list_assets(
 
 
 @router.delete("/assets/{asset_id:path}", status_code=204)
-def delete_asset(asset_id: str, request: Request, caller: Caller) -> None:
+def delete_asset(asset_id: str, request: Request, caller: DataCaller) -> None:
     """Remove an asset from the registry. Its samples stay, and its next sample adds it anew."""
     require_assets(caller, Action.WRITE, [asset_id])
     _check_id("asset", asset_id)
@@ -144,7 +144,7 @@ def delete_asset(asset_id: str, request: Request, caller: Caller) -> None:
 
 
 @router.post("/registry", response_model=AppliedBody)
-def apply(body: RegistryBody, caller: Caller, once: Once) -> Response:
+def apply(body: RegistryBody, caller: DataCaller, once: Once) -> Response:
     """Put many models and assets at once, all or none; what is not named stays as it is."""
     if body.models:
         require_every_asset(caller, Action.WRITE)

@@ -25,7 +25,7 @@ class SampleStore:
 
     def __init__(self, root_url: str, storage_options: Mapping[str, str] | None, db: Database) -> None:
         self.root_url = root_url
-        self._options = dict(storage_options or {})
+        self.options = dict(storage_options or {})
         self._db = db
         self._tables: OrderedDict[str, OrgTable] = OrderedDict()
         self._lock = threading.Lock()
@@ -45,15 +45,15 @@ class SampleStore:
 
     def folder(self, org_id: str) -> Folder:
         """Return where an organization's table lies."""
-        return make_folder(self.root_url, self._options, org_id, "samples")
+        return make_folder(self.root_url, self.options, org_id, "samples")
 
     def staging(self, org_id: str) -> Folder:
         """Return where an organization's uploaded files wait to be imported."""
-        return make_folder(self.root_url, self._options, org_id, "imports")
+        return make_folder(self.root_url, self.options, org_id, "imports")
 
     def probe(self) -> None:
         """Raise a ``Problem`` where the store cannot be written to or lacks conditional writes."""
-        probing.probe(make_folder(self.root_url, self._options))
+        probing.probe(make_folder(self.root_url, self.options))
 
     def close(self) -> None:
         """End the threads; safe to repeat."""

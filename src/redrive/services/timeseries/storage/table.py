@@ -24,7 +24,7 @@ from redrive.services.timeseries.storage.compacting import Compacted, Compaction
 from redrive.services.timeseries.storage.erasing import Erased, Erasure
 from redrive.services.timeseries.storage.fencing import Fence
 from redrive.services.timeseries.storage.files import Extent
-from redrive.services.timeseries.storage.folder import Folder, told_as_failure
+from redrive.services.timeseries.storage.folder import Folder, Vanished, told_as_failure
 from redrive.services.timeseries.storage.journal import Journal
 from redrive.services.timeseries.storage.log import Log
 from redrive.services.timeseries.storage.reading import Reader
@@ -100,6 +100,21 @@ class OrgTable:
                 for file in at.touching(_boxes(boxes))
                 for extent, rows in zip(reader.groups(file.path), reader.group_rows(file.path), strict=True)
             ]
+
+    def assets(self, bucket: int) -> frozenset[str]:
+        """Return the assets that have rows in a bucket, registered or not."""
+        with told_as_failure(self._parts.folder.uri):
+            while True:
+                snapshot = self._parts.log.refresh()
+                files = snapshot.bucket(bucket) if snapshot is not None else ()
+                try:
+                    return frozenset(name for file in files for name in self._assets_in(file.path))
+                except Vanished:
+                    continue  # replaced by another commit since
+
+    def _assets_in(self, path: str) -> Iterable[str]:
+        found: Iterable[str] = self._parts.reader.read(path, ["asset"])["asset"].unique().to_pylist()
+        return found
 
     def erase(
         self,

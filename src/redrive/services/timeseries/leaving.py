@@ -1,0 +1,132 @@
+"""A tenant's samples come with its workspace and go with it.
+
+``prepare`` proves that its part of the store can be written and lets the continuous jobs go on where an earlier
+deregistration stopped them. ``stop`` lets the mover bring everything into the tables, then ends those jobs. ``erase``
+removes every sample, physically, bucket by bucket behind the claim's fence, then latest values and registry. What
+remains is history: which deletions, holds and jobs there were, and empty commits of the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg import Connection
+
+from redrive.database import Queries
+from redrive.engine import claiming, recovery
+from redrive.engine.kinds import Work
+from redrive.engine.model import ENDED, JobState
+from redrive.errors import Failure, FailureClass
+from redrive.ingest import log
+from redrive.services.timeseries import compaction, holds, mover, retention
+from redrive.services.timeseries.boxes import Box, Points
+from redrive.services.timeseries.storage import BUCKETS, SampleStore
+from redrive.services.timeseries.storage.folder import Folder, Vanished, make_folder, told_as_failure
+
+queries = Queries.beside(__file__, "leaving.sql")
+
+ENDLESS = (mover.KIND, compaction.KIND, retention.KIND)
+_ACTOR = "redrive"
+_MARK = "workspace"
+#: Samples of every time.
+_EARLIEST_MS, _LATEST_MS = -62_135_596_800_000, 253_402_300_800_000
+
+
+class Samples:
+    """What a workspace has of this service, over an open store."""
+
+    def __init__(self, store: SampleStore) -> None:
+        self.store = store
+
+    def _folder(self, org_id: str) -> Folder:
+        return make_folder(self.store.root_url, self.store.options, org_id)
+
+    def prepare(self, work: Work, org_id: str, workspace_id: str) -> None:
+        """Mark the organization's part of the store, and let its continuous jobs go on. Safe to repeat."""
+        folder = self._folder(org_id)
+        with told_as_failure(folder.uri):
+            with folder.create(_MARK) as sink:
+                sink.write(workspace_id.encode())
+            folder.sync([_MARK])
+        work.db.run(lambda conn: self._go_on(conn, work))
+
+    def _go_on(self, conn: Connection[Any], work: Work) -> None:
+        claiming.fence(conn, work)
+        for row in conn.execute(queries.endless_jobs, _kinds(work.tenant_id)).fetchall():
+            if row.state == JobState.CANCELLED:
+                recovery.retry(
+                    conn, work.tenant_id, row.id, actor=_ACTOR, reason="the workspace is registered"
+                )
+
+    def prepared(self, org_id: str, workspace_id: str) -> bool:
+        """Return whether the mark is there; the jobs are looked at by ``prepare``, which is safe to repeat."""
+        folder = self._folder(org_id)
+        try:
+            with told_as_failure(folder.uri):
+                return folder.read(_MARK) == workspace_id.encode()
+        except Vanished:
+            return False
+
+    def blocked(self, conn: Connection[Any], tenant_id: int) -> str:
+        """Return why the samples must not be erased now; empty where they may."""
+        kept = holds.live(conn, tenant_id)
+        return f"samples are under legal hold ({', '.join(hold.name for hold in kept[:5])})" if kept else ""
+
+    def stop(self, conn: Connection[Any], tenant_id: int) -> bool:
+        """Bring what waits into the tables, end the continuous jobs; return whether both are done."""
+        head = log.head(conn, tenant_id)
+        if head and not mover.drained(conn, tenant_id, head):
+            wrong = mover.what_is_wrong(conn, tenant_id)
+            if wrong:
+                raise Failure(
+                    "samples_not_moved",
+                    f"accepted samples cannot be brought into the tables{wrong}",
+                    hint="mend what the job says, then retry",
+                    kind=FailureClass.NEEDS_INPUT,
+                    target="sample store",
+                )
+            mover.request_drain(conn, tenant_id, head)
+            return False
+        left = [
+            row.id
+            for row in conn.execute(queries.endless_jobs, _kinds(tenant_id)).fetchall()
+            if row.state not in ENDED
+        ]
+        for job_id in left:
+            recovery.cancel(conn, tenant_id, job_id, actor=_ACTOR, reason="the workspace is deregistered")
+        return not left
+
+    def erase(self, work: Work, org_id: str) -> Mapping[str, Any]:
+        """Erase every sample of the organization, physically; then latest values and registry. Safe to repeat."""
+        table, app_id = self.store.table(org_id), f"leave/{work.unit_id}"
+        rows = files = 0
+        if table.snapshot() is not None:
+            if work.lapsed:
+                table.fence(app_id, work.claim)
+            for bucket in range(BUCKETS):
+                assets = table.assets(bucket)
+                if not assets:
+                    continue
+                box = Box(assets, Points.all(), _EARLIEST_MS, _LATEST_MS)
+                # The claim is in the step: a bucket that a former claim had begun is looked at anew.
+                erased = table.erase(box, app_id=app_id, claim=work.claim, step=work.claim * BUCKETS + bucket)
+                rows, files = rows + erased.rows_deleted, files + erased.files_removed
+            table.sweep(log_seconds=0.0)
+        self.store.staging(org_id).remove_all()
+        work.db.run(lambda conn: self._forget(conn, work))
+        folder = self._folder(org_id)
+        with told_as_failure(folder.uri):
+            folder.remove([_MARK])
+        return {"rows_deleted": rows, "files_removed": files}
+
+    def _forget(self, conn: Connection[Any], work: Work) -> None:
+        claiming.fence(conn, work)
+        # Writers in other processes keep which assets are registered.
+        log.move_epoch(conn, work.tenant_id)
+        for query in (queries.forget_latest, queries.forget_assets, queries.forget_models):
+            conn.execute(query, {"tenant_id": work.tenant_id})
+
+
+def _kinds(tenant_id: int) -> dict[str, Any]:
+    return {"tenant_id": tenant_id, "kinds": list(ENDLESS)}
