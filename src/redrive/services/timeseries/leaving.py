@@ -112,7 +112,7 @@ class Samples:
                 # The claim is in the step: a bucket that a former claim had begun is looked at anew.
                 erased = table.erase(box, app_id=app_id, claim=work.claim, step=work.claim * BUCKETS + bucket)
                 rows, files = rows + erased.rows_deleted, files + erased.files_removed
-            table.sweep(log_seconds=0.0)
+            table.forget_log()
         self.store.staging(org_id).remove_all()
         work.db.run(lambda conn: self._forget(conn, work))
         folder = self._folder(org_id)

@@ -14,7 +14,7 @@ from redrive.endpoints.directory import Controller, Directory, Reach
 from redrive.engine.jobs import dump
 from redrive.engine.kinds import Work
 from redrive.errors import Problem, ProblemCode
-from redrive.services.workspaces.model import DirectoryKind, Settings, settings_from
+from redrive.services.workspaces.model import DirectoryKind, WorkspaceSettings, settings_from
 
 queries = Queries.beside(__file__, "workspaces.sql")
 
@@ -72,7 +72,7 @@ class Workspace:
     project_name: str
     open: bool
     allowed_from: list[str] | None
-    settings: Settings | None
+    settings: WorkspaceSettings | None
     revision: int
     directory_password: bytes | None
     job_id: int | None
@@ -93,7 +93,7 @@ class Workspace:
     known_subnets: Mapping[str, str]
 
     @property
-    def wanted(self) -> Settings:
+    def wanted(self) -> WorkspaceSettings:
         """What was asked for."""
         if self.settings is None:
             raise Problem(

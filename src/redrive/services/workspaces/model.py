@@ -63,7 +63,7 @@ class Directory:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class WorkspaceSettings:
     """What was asked for. ``subnets`` are names of known subnets, or networks as such."""
 
     directory: Directory = Directory()
@@ -82,16 +82,18 @@ class Settings:
         return asdict(self)
 
 
-def settings_from(data: Mapping[str, Any]) -> Settings:
-    """Return what ``Settings.to_json`` gave."""
+def settings_from(data: Mapping[str, Any]) -> WorkspaceSettings:
+    """Return what ``WorkspaceSettings.to_json`` gave."""
     directory = dict(data["directory"])
     directory |= {"kind": DirectoryKind(directory["kind"]), "dns": tuple(directory["dns"])}
     rest = {name: value for name, value in data.items() if name not in ("directory", "access")}
     lists = {name: tuple(value) for name, value in rest.items() if isinstance(value, list)}
-    return Settings(directory=Directory(**directory), access=Access(data["access"]), **{**rest, **lists})
+    return WorkspaceSettings(
+        directory=Directory(**directory), access=Access(data["access"]), **{**rest, **lists}
+    )
 
 
-def checked(settings: Settings) -> Settings:
+def checked(settings: WorkspaceSettings) -> WorkspaceSettings:
     """Return the settings, tidied; a Problem that names the field where one cannot be meant."""
     directory = settings.directory
     if directory.kind is DirectoryKind.LDAP:
@@ -228,7 +230,7 @@ def status_of(kind: str, state: str) -> Status:
     return (_OF_REGISTRATION if kind == REGISTRATION else _OF_DEREGISTRATION)[state]
 
 
-def sources(settings: Settings, cidrs: Mapping[str, str]) -> list[str] | None:
+def sources(settings: WorkspaceSettings, cidrs: Mapping[str, str]) -> list[str] | None:
     """Return the networks from which calls may come; None: from anywhere."""
     if settings.access is not Access.DEDICATED:
         return None

@@ -30,8 +30,8 @@ from redrive.services.workspaces.model import (
     RESERVED,
     RETRIED,
     DirectoryKind,
-    Settings,
     Status,
+    WorkspaceSettings,
     check_password,
     checked,
     network,
@@ -64,7 +64,7 @@ def status(workspace: Workspace) -> Status:
 def register(
     conn: Connection[Any],
     tenant_id: int,
-    settings: Settings,
+    settings: WorkspaceSettings,
     *,
     actor: str,
     seals: Seals,
@@ -86,7 +86,7 @@ def register(
 def modify(
     conn: Connection[Any],
     tenant_id: int,
-    settings: Settings,
+    settings: WorkspaceSettings,
     *,
     actor: str,
     seals: Seals,
@@ -205,7 +205,7 @@ def set_enterprise_id(conn: Connection[Any], tenant_id: int, name: str, *, actor
 
 def is_used(conn: Connection[Any], tenant_id: int, name: str) -> bool:
     """Return whether another workspace has this enterprise id."""
-    checked(Settings(enterprise_id=name))
+    checked(WorkspaceSettings(enterprise_id=name))
     row = conn.execute(queries.is_used, {"tenant_id": tenant_id, "enterprise_id": name}).fetchone()
     return bool(row.used) if row is not None else False
 
@@ -252,7 +252,7 @@ def put_subnet(conn: Connection[Any], tenant_id: int, subnet: Subnet) -> None:
     found = network("cidr", subnet.cidr)
     if found.overlaps(RESERVED):
         raise invalid("cidr", f"a network outside {RESERVED}", found)
-    checked(Settings(subnets=(subnet.id,), vpc_id=subnet.vpc_id))
+    checked(WorkspaceSettings(subnets=(subnet.id,), vpc_id=subnet.vpc_id))
     values = {"tenant_id": tenant_id, "id": subnet.id, "vpc_id": subnet.vpc_id, "cidr": str(found)}
     conn.execute(queries.put_subnet, values)
 
@@ -283,7 +283,7 @@ def ensure_registered(conn: Connection[Any], seals: Seals, first_tenant_id: int 
     made = []
     for row in conn.execute(queries.unregistered, {"first": first_tenant_id}).fetchall():
         if status(_locked(conn, row.tenant_id)) is Status.NONE:
-            made.append(register(conn, row.tenant_id, Settings(), actor="redrive", seals=seals))
+            made.append(register(conn, row.tenant_id, WorkspaceSettings(), actor="redrive", seals=seals))
     return made
 
 
@@ -329,7 +329,11 @@ def _locked(conn: Connection[Any], tenant_id: int) -> Workspace:
 
 
 def _sealed(
-    tenant_id: int, settings: Settings, password: str | None, seals: Seals, former: Workspace | None = None
+    tenant_id: int,
+    settings: WorkspaceSettings,
+    password: str | None,
+    seals: Seals,
+    former: Workspace | None = None,
 ) -> bytes | None:
     if settings.directory.kind is DirectoryKind.LOCAL:
         return None

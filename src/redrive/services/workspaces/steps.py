@@ -31,7 +31,7 @@ from redrive.services.workspaces.house import (
 from redrive.services.workspaces.model import (
     Access,
     DirectoryKind,
-    Settings,
+    WorkspaceSettings,
     known,
     overlaps,
     sources,
@@ -331,7 +331,7 @@ def _endpoint_inputs(workspace: Workspace) -> Json:
     return {"access": workspace.wanted.access.value, "dedicated": _dedicated(workspace.wanted, workspace)}
 
 
-def _dedicated(wanted: Settings, workspace: Workspace) -> list[str]:
+def _dedicated(wanted: WorkspaceSettings, workspace: Workspace) -> list[str]:
     if wanted.access is Access.INTERNET:
         return []
     return sorted({*wanted.dedicated_subnets, *_networks(workspace).values()})

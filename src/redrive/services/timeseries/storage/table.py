@@ -186,6 +186,14 @@ class OrgTable:
         fence = Fence(app_id, claim, once=False)
         return compacting.compact(self._parts, self._pool, compaction, fence)
 
+    def forget_log(self) -> None:
+        """Drop every commit before the present state from the log, with the names and extents in them.
+
+        For a table that nothing else is at work on: a process frozen in a commit could not tell its fate any more.
+        """
+        self._parts.log.checkpoint()
+        self.sweep(log_seconds=0.0)
+
     def sweep(
         self,
         seq_max: int | None = None,
