@@ -22,6 +22,7 @@ from redrive.identity import passwords, tokens
 from redrive.identity.authentication import USER_TOKEN
 
 queries = Queries.beside(__file__, "rights.sql")
+principals = Queries.beside(__file__)
 
 LIFE = timedelta(hours=24)
 MOST_LIVING = 1_000

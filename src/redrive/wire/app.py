@@ -17,6 +17,9 @@ from redrive.wire.enos import connect
 from redrive.wire.enos import token as enos_token
 from redrive.wire.enos.tsdb import routes_delete, routes_read
 from redrive.wire.enos.unknown_calls import UNKNOWN_CALLS
+from redrive.wire.huawei.envelope import UNKNOWN_CALLS as UNKNOWN_HUAWEI_CALLS
+from redrive.wire.huawei.identity import routes as huawei_identity
+from redrive.wire.huawei.workspace import routes as huawei_workspace
 from redrive.wire.metrics import Metrics
 from redrive.wire.native import (
     failpoints,
@@ -30,7 +33,7 @@ from redrive.wire.native import (
     tokens,
 )
 from redrive.wire.native.problems import add_handlers
-from redrive.wire.requests import CountRequests, NameRequests
+from redrive.wire.requests import CountRequests, NameRequests, RawPaths
 
 #: Everything that answers. Routes are tried in order: the calls that come thousands of times a second go first.
 ROUTERS: tuple[APIRouter, ...] = (
@@ -47,6 +50,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     enos_token.router,
     routes_delete.router,
     routes_read.router,
+    huawei_identity.keystone,
+    huawei_identity.iam,
+    huawei_identity.sts,
+    huawei_workspace.router,
 )
 
 
@@ -71,7 +78,8 @@ def create_app(parts: Any, kinds: Sequence[Kind] = ()) -> FastAPI:
     app.state.metrics = Metrics(parts.db)
     for router in ROUTERS:
         app.include_router(router)
-    add_handlers(app, UNKNOWN_CALLS)
+    add_handlers(app, {**UNKNOWN_CALLS, **UNKNOWN_HUAWEI_CALLS})
     app.add_middleware(CountRequests, metrics=app.state.metrics)
+    app.add_middleware(RawPaths, prefixes=tuple(UNKNOWN_HUAWEI_CALLS))
     app.add_middleware(NameRequests)
     return app
