@@ -30,6 +30,7 @@ from twisted.python.components import registerAdapter
 reactor: Any = the_reactor
 
 _ACTIVE_DIRECTORY = "1.2.840.113556.1.4.800"
+_DELETE_TREE = b"1.2.840.113556.1.4.805"
 _NOT_BOUND = (
     b"000004DC: LdapErr: DSID-0C090A4C, comment: In order to perform this operation a successful bind must be"
 )
@@ -115,7 +116,13 @@ class Answerer(LDAPServer):
     def handle_LDAPDelRequest(self, request: Any, controls: Any, reply: object) -> Any:  # noqa: N802
         """Delete an entry, for the account."""
         self._need_bind()
-        return super().handle_LDAPDelRequest(request, controls, reply)
+        known = self.factory.active_directory
+        with_all_below = known and any(each[0] == _DELETE_TREE for each in controls or ())
+        if not with_all_below:
+            self.checkControls(controls)
+        found = self.factory.root.lookup(request.value)
+        found.addCallback(_delete, with_all_below=with_all_below)
+        return found.addCallback(lambda _done: pureldap.LDAPDelResponse(resultCode=0))
 
     def _forbidden(self, request: object, controls: object, reply: object) -> None:
         raise ldaperrors.LDAPUnwillingToPerform(b"this directory only adds and deletes")
@@ -136,6 +143,15 @@ class Answerer(LDAPServer):
     def _need_bind(self) -> None:
         if not self.bound:
             raise ldaperrors.LDAPInsufficientAccessRights(b"only the account may do this")
+
+
+def _delete(entry: Any, *, with_all_below: bool) -> Any:
+    below = list(entry._children.values())
+    if below and not with_all_below:
+        raise ldaperrors.LDAPNotAllowedOnNonLeaf(b"there are entries below it")
+    for child in below:
+        _delete(child, with_all_below=True)
+    return entry.delete()
 
 
 def main(words: list[str]) -> None:

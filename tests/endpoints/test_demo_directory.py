@@ -109,6 +109,24 @@ def test_only_the_account_may_change_anything(tmp_path: Path, port: int) -> None
     connection.unbind()
 
 
+def test_what_windows_keeps_below_a_computer_goes_with_it(port: int, flavour: str, dn: str) -> None:
+    import ldap3
+
+    there = reach(ldap=port)
+    join(PLANT, there, **OURS)
+    name = "admin@plant.example" if flavour == "active" else f"uid=admin,ou=people,{BASE}"
+    server = ldap3.Server("127.0.0.1", port=port, get_info="NO_INFO")
+    with ldap3.Connection(server, name, PASSWORD, check_names=False) as connection:
+        assert connection.add(f"cn=key,{dn}", ["top"], {"cn": "key"})  # type: ignore[no-untyped-call]
+        if flavour == "active":
+            assert leave(PLANT, there, **OURS, delete_object=True).deleted
+            return
+        failure = failure_of(lambda: leave(PLANT, there, **OURS, delete_object=True))
+        assert failure.code == "directory_refused"
+        assert connection.delete(f"cn=key,{dn}")  # type: ignore[no-untyped-call]
+        assert leave(PLANT, there, **OURS, delete_object=True).deleted
+
+
 def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(PASSWORD)
     command = [sys.executable, "-m", "demo.directory_server", *("--port", "0", "--domain", "a.example")]

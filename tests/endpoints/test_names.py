@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import dns.rcode
@@ -108,8 +109,7 @@ def test_each_server_is_asked_by_itself(names: NameServer) -> None:
 
 
 def test_a_name_server_is_guarded_like_everything_else(names: NameServer) -> None:
-    closed = reach(dns=names.port)
-    closed = type(closed)(Guard(allow_loopback=False), closed.ports)
+    closed = dataclasses.replace(reach(dns=names.port), guard=Guard(allow_loopback=False))
     for server in ("127.0.0.1", "localhost", "169.254.169.254"):
         failure = failure_of(lambda s=server: require(check_dns(changed(NAMED, dns=(s,)), closed)))  # type: ignore[misc]
         assert failure.code == "address_refused"

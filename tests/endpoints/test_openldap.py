@@ -322,6 +322,9 @@ def test_a_mark_that_is_none_is_refused(serial: str) -> None:
         {"controllers": (ACTIVE,) * 9},
         {"controllers": (Controller("127.0.0.1", "dc1\x00"),)},
         {"controllers": (Controller("127.0.0.1", ""),)},
+        {"controllers": (Controller("localhost", "dc1"),)},
+        {"controllers": (Controller("127.1", "dc1"),)},
+        {"controllers": (Controller("[::1]", "dc1"),)},
         {"dns": ("127.0.0.1",) * 9},
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import threading
 import time
@@ -15,7 +16,7 @@ from redrive.endpoints.guard import Guard
 from redrive.errors import Failure, FailureClass
 from tests.endpoints.openldap import BASE, PASSWORD
 from tests.endpoints.scene import ACTIVE, PLANT, changed, failure_of, reach
-from tests.endpoints.strange_servers import listening, says, says_nothing
+from tests.endpoints.strange_servers import Behaviour, listening, says, says_nothing
 
 SECONDS = 0.4
 
@@ -102,7 +103,8 @@ def test_deep_nesting_and_huge_numbers_are_refused_quickly() -> None:
         assert time.monotonic() - begun < 5
 
 
-def test_a_server_that_repeats_the_password_does_not_get_it_into_a_failure() -> None:
+def answering_binds(code: int, message: str) -> Behaviour:
+    """A server of the domain that answers a bind like that."""
     contexts = tlv(0x30, tlv(0x04, b"namingContexts"), tlv(0x31, tlv(0x04, BASE.encode())))
     root = tlv(0x64, tlv(0x04), tlv(0x30, contexts))
 
@@ -110,21 +112,57 @@ def test_a_server_that_repeats_the_password_does_not_get_it_into_a_failure() -> 
         number = number_of(connection.recv(4096))
         connection.sendall(tlv(0x30, number, root) + tlv(0x30, number, result(0x65, 0)))
         number = number_of(connection.recv(4096))
-        connection.sendall(tlv(0x30, number, result(0x61, 53, PASSWORD.encode())))
+        connection.sendall(tlv(0x30, number, result(0x61, code, message.encode())))
 
-    with listening(behave) as port:
-        directory = changed(admin_account="uid=admin,dc=plant,dc=example")
+    return behave
+
+
+def bound_to(behaviour: Behaviour) -> Failure:
+    directory = changed(admin_account=f"uid=admin,{BASE}")
+    with listening(behaviour) as port:
         (finding,) = check_account(directory, reach(ldap=port, seconds=1))
-    failure = failure_of(lambda: require([finding]))
+    return failure_of(lambda: require([finding]))
+
+
+def test_a_server_that_repeats_the_password_does_not_get_it_into_a_failure() -> None:
+    failure = bound_to(answering_binds(53, f"no: {PASSWORD}"))
     assert failure.code == "directory_refused"
-    assert "***" in failure.detail
+    assert "no: ***" in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "hint"),
+    [
+        ("525", "no such account", "correct the account"),
+        ("52e", "the password or the account is wrong", "correct the password by a modify call, then retry"),
+        ("532", "the password has expired", "set a new one"),
+        ("533", "the account is disabled", "enable it"),
+        ("701", "the account has expired", "extend it"),
+        ("773", "the password must be changed", "log on once"),
+        ("775", "the account is locked", "unlock it"),
+        ("999", "the password is wrong", "correct the password by a modify call, then retry"),
+    ],
+)
+def test_the_numbers_of_active_directory_are_told_in_words(number: str, words: str, hint: str) -> None:
+    failure = bound_to(answering_binds(49, f"80090308: LdapErr: DSID-0C090439, data {number}, v4563\0"))
+    assert (failure.code, failure.kind) == ("directory_credentials", FailureClass.NEEDS_INPUT)
+    assert words in failure.detail and hint in failure.hint
+
+
+def test_a_server_that_wants_tls_and_one_that_is_busy() -> None:
+    for code in (8, 13):
+        failure = bound_to(answering_binds(code, "confidentiality required"))
+        assert (failure.code, failure.kind) == ("directory_needs_tls", FailureClass.NEEDS_INPUT)
+    for code in (51, 52):
+        failure = bound_to(answering_binds(code, "later"))
+        assert (failure.code, failure.kind) == ("directory_busy", FailureClass.TRANSIENT)
 
 
 def test_nothing_is_connected_to_that_the_guard_refuses() -> None:
     asked: list[object] = []
     with listening(lambda connection, over: asked.append(connection)) as port:
         where = reach(ldap=port, ldaps=port)
-        closed = type(where)(Guard(allow_loopback=False), where.ports)
+        closed = dataclasses.replace(where, guard=Guard(allow_loopback=False))
         for ldaps in (False, True):
             directory = changed(ldaps=ldaps)
             for call in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -135,6 +136,12 @@ def check_words(directory: Directory) -> None:
             f"name 1 to {_MOST_SERVERS} domain controllers, and at most {_MOST_SERVERS} name servers",
         )
     for controller in directory.controllers:
+        if not _is_ip(controller.ip):
+            raise needs_input(
+                "directory_invalid",
+                f"{controller.ip[:80]!r} is no IP address of a domain controller",
+                "an address is like 10.0.0.5 or fd00::5",
+            )
         if not all(_DOMAIN_LABEL.fullmatch(label) for label in controller.name.removesuffix(".").split(".")):
             raise needs_input(
                 "directory_invalid",
@@ -169,6 +176,14 @@ def check_name(name: str, serial: str) -> None:
         raise needs_input(
             "directory_invalid", f"{serial[:80]!r} is no mark", "1 to 64 of letters, digits, '._:-'"
         )
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def needs_input(code: str, detail: str, hint: str, target: str = "") -> Failure:

@@ -9,6 +9,7 @@ whose.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -75,10 +76,11 @@ def _controllers(directory: Directory, server: Address, reach: Reach) -> Finding
 
 def _address(directory: Directory, controller: Controller, server: Address, reach: Reach) -> Finding:
     name = directory.full_name(controller)
-    kind = "AAAA" if ":" in controller.ip else "A"
+    wanted = ipaddress.ip_address(controller.ip)
+    kind = "AAAA" if wanted.version == 6 else "A"
     found = _ask(server, name, kind, reach)
     addresses = sorted({str(each.address) for each in found.answer or ()})
-    if controller.ip in addresses:
+    if str(wanted) in addresses:
         return Finding(f"the name server {server} says that {name} is {controller.ip}")
     said = f"is {_some(addresses)}" if addresses else "has no address"
     failure = needs_input(

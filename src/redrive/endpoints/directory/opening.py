@@ -123,14 +123,12 @@ def _bind_name(opened: Open, directory: Directory) -> str:
     """Return the name that the server knows the account by."""
     account = directory.admin_account.strip()
     if opened.root.is_active_directory:
+        # A name with its domain (a@b, B\\a) and that of an entry are taken as they are.
         return account if re.search(r"[@\\=]", account) else f"{account}@{directory.domain_name.rstrip('.')}"
     if "=" in account:
         return account
-    local = (
-        account.partition("@")[0]
-        if account.lower().endswith(f"@{directory.domain_name.lower()}")
-        else account
-    )
+    at_home = f"@{directory.domain_name.rstrip('.').lower()}"
+    local = account[: -len(at_home)] if account.lower().endswith(at_home) else account
     value = escaped(local)
     condition = f"(|(uid={value})(cn={value}))"
     found = opened.session.search(directory.base, condition, ["1.1"], most=2)
