@@ -1,0 +1,38 @@
+"""A server of the test's own, its workspace being registered or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from redrive.database import Database
+from redrive.services.workspaces import service
+from redrive.services.workspaces.house import load
+from redrive.services.workspaces.model import Status, WorkspaceSettings
+from tests.endpoints.openldap import free_port
+from tests.engine.scene import until
+from tests.wire_huawei.scene import Cloud, cloud_at
+
+
+@pytest.fixture
+def unregistered(db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """A server whose project has no workspace; directories are looked for at a free port."""
+    with cloud_at(
+        db, tmp_path, monkeypatch, allow_loopback_endpoints=True, directory_ldap_port=free_port()
+    ) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(unregistered: Cloud) -> Cloud:
+    """A server whose project has a workspace."""
+    db, tenant_id = unregistered.db, unregistered.tenant_id
+    db.run(
+        lambda conn: service.register(
+            conn, tenant_id, WorkspaceSettings(), actor="tester", seals=unregistered.parts.sealer
+        )
+    )
+    until(lambda: service.status(db.run(lambda conn: load(conn, tenant_id))) is Status.REGISTERED, 20)
+    return unregistered
