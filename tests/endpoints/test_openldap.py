@@ -256,6 +256,18 @@ def test_a_name_that_something_else_has_is_taken(slapd: Slapd) -> None:
     assert failure_of(lambda: join(PLANT, reach(ldap=slapd.port), **OURS)).code == "directory_name_taken"
 
 
+def test_ours_is_found_among_many_of_its_name(slapd: Slapd) -> None:
+    for number in range(15):
+        unit = f"ou=u{number},{BASE}"
+        slapd.change(
+            f"dn: {unit}\nchangetype: add\nobjectClass: organizationalUnit\nou: u{number}\n\n"
+            f"dn: cn=WKS-1,{unit}\nchangetype: add\nobjectClass: device\ncn: WKS-1\nserialNumber: s{number}\n"
+        )
+    for number in (0, 7, 14):
+        found = joined(PLANT, reach(ldap=slapd.port), name="WKS-1", serial=f"s{number}")
+        assert found == Joined(f"cn=WKS-1,ou=u{number},{BASE}", created=False)
+
+
 def test_leaving_deletes_what_is_ours_once(slapd: Slapd) -> None:
     there = reach(ldap=slapd.port)
     join(PLANT, there, **OURS)

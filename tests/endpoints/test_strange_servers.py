@@ -103,9 +103,9 @@ def test_deep_nesting_and_huge_numbers_are_refused_quickly() -> None:
         assert time.monotonic() - begun < 5
 
 
-def answering_binds(code: int, message: str) -> Behaviour:
+def answering_binds(code: int, message: str, base: str = BASE) -> Behaviour:
     """A server of the domain that answers a bind like that."""
-    contexts = tlv(0x30, tlv(0x04, b"namingContexts"), tlv(0x31, tlv(0x04, BASE.encode())))
+    contexts = tlv(0x30, tlv(0x04, b"namingContexts"), tlv(0x31, tlv(0x04, base.encode())))
     root = tlv(0x64, tlv(0x04), tlv(0x30, contexts))
 
     def behave(connection: socket.socket, over: threading.Event) -> None:
@@ -122,6 +122,17 @@ def bound_to(behaviour: Behaviour) -> Failure:
     with listening(behaviour) as port:
         (finding,) = check_account(directory, reach(ldap=port, seconds=1))
     return failure_of(lambda: require([finding]))
+
+
+def test_what_a_server_says_steers_no_terminal() -> None:
+    """`failure_of` looks at every failure: nothing in it but what can be printed, on one line."""
+    failure = bound_to(answering_binds(49, "\x1b[2Jdata 52e\n\x00"))
+    assert failure.code == "directory_credentials"
+    failure = bound_to(answering_binds(53, "\x1b[31m\nno\u202e"))
+    assert failure.detail.endswith(": [31m no")
+    failure = bound_to(answering_binds(0, "", base="dc=\x1b[2J\n,dc=evil"))
+    assert failure.code == "domain_unknown"
+    assert "dc= [2J ,dc=evil" in failure.detail
 
 
 def test_a_server_that_repeats_the_password_does_not_get_it_into_a_failure() -> None:

@@ -12,17 +12,20 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any
 
 from cryptography import x509
 
+from redrive.endpoints import words
 from redrive.errors import Failure, FailureClass
 
 #: OpenSSL's numbers (x509_vfy.h).
 _NOT_YET_VALID, _EXPIRED = 9, 10
 _WRONG_NAME = {62, 63, 64}
+_MOST_NAMES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,21 @@ def _handshake(context: ssl.SSLContext, connection: socket.socket, name: str) ->
     except BaseException:
         connection.close()
         raise
-    return Secured(secured, _read(secured.getpeercert(binary_form=True) or b""))
+    # As OpenSSL read it: a stricter reader would refuse certificates that it accepts (of Samba, for one).
+    shown: Mapping[str, Any] = secured.getpeercert() or {}
+    return Secured(
+        secured,
+        Certificate(
+            ", ".join(f"{key}={value}" for part in shown.get("subject", ()) for key, value in part)[:200],
+            tuple(str(value)[:100] for _kind, value in shown.get("subjectAltName", ())[:_MOST_NAMES]),
+            _instant(shown["notBefore"]),
+            _instant(shown["notAfter"]),
+        ),
+    )
+
+
+def _instant(text: str) -> datetime:
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(text), UTC)
 
 
 def _shown_certificate(connect: Callable[[], socket.socket]) -> Certificate | None:
@@ -101,28 +118,24 @@ def _shown_certificate(connect: Callable[[], socket.socket]) -> Certificate | No
     context.verify_mode = ssl.CERT_NONE
     try:
         with connect() as connection, context.wrap_socket(connection) as secured:
-            return _read(secured.getpeercert(binary_form=True) or b"")
-    except (Failure, OSError, ValueError):
+            found = x509.load_der_x509_certificate(secured.getpeercert(binary_form=True) or b"")
+            return Certificate(
+                found.subject.rfc4514_string()[:200],
+                tuple(name[:100] for name in _names(found)[:_MOST_NAMES]),
+                found.not_valid_before_utc,
+                found.not_valid_after_utc,
+            )
+    except Exception:
+        # What it would have said is missing in the failure, no more; readers of foreign bytes fail in many ways.
         return None
 
 
-def _read(der: bytes) -> Certificate:
-    found = x509.load_der_x509_certificate(der)
-    names: list[str] = []
+def _names(certificate: x509.Certificate) -> list[str]:
     try:
-        alternatives = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        names = [
-            *alternatives.get_values_for_type(x509.DNSName),
-            *map(str, alternatives.get_values_for_type(x509.IPAddress)),
-        ]
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
-        pass  # OpenSSL has judged it; this is for words only
-    return Certificate(
-        found.subject.rfc4514_string()[:200],
-        tuple(name[:100] for name in names[:20]),
-        found.not_valid_before_utc,
-        found.not_valid_after_utc,
-    )
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [*found.get_values_for_type(x509.DNSName), *map(str, found.get_values_for_type(x509.IPAddress))]
 
 
 def _not_accepted(
@@ -147,7 +160,7 @@ def _not_accepted(
     else:
         code, detail = "certificate_untrusted", f"{whose} is not trusted: {error.verify_message}"
         hint = "give the certificate of the authority that signed it"
-    return Failure(code, detail, hint=hint, kind=FailureClass.NEEDS_INPUT, target=target)
+    return Failure(code, words.shown(detail), hint=hint, kind=FailureClass.NEEDS_INPUT, target=target)
 
 
 def _no_tls(target: str, error: OSError) -> Failure:

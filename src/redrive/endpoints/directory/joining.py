@@ -114,12 +114,14 @@ def _find(opened: Sequence[Open], directory: Directory, name: str, serial: str) 
     taken: Failure | None = None
     for each in opened:
         form = _form(each, name)
-        entries = each.session.search(directory.base, form.condition, ["cn", form.mark])
-        for entry in entries:
+        # Both in the condition: of many objects of this name only some would be told.
+        ours = f"(&{form.condition}({form.mark}={escaped(serial)}))"
+        for entry in each.session.search(directory.base, ours, ["cn", form.mark]):
             if serial in entry.texts(form.mark):
                 return each, entry
-        if entries:
-            taken = taken or _taken(each, name, entries[0].dn)
+        others = each.session.search(directory.base, form.condition, ["cn"], most=1)
+        if others:
+            taken = taken or _taken(each, name, others[0].dn)
     if taken is not None:
         raise taken
     return None

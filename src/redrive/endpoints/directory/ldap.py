@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from redrive.endpoints.directory.bounded import Bounded, TooMuchError
 from redrive.endpoints.directory.model import needs_input
 from redrive.endpoints.tls import Certificate
+from redrive.endpoints.words import shown
 from redrive.errors import Failure, FailureClass
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class Session:
         words += f": {answer.message}" if answer.message else ""
         if answer.code in _BUSY:
             code, hint = "directory_busy", "it is tried again; is the server under load?"
-            return Failure(code, words, hint=hint, kind=FailureClass.TRANSIENT, target=self.target)
+            return Failure(code, shown(words), hint=hint, kind=FailureClass.TRANSIENT, target=self.target)
         if answer.code == FORBIDDEN:
             code, hint = "directory_forbidden", "give the account the right to do this, then retry"
         elif answer.code in (NEEDS_STRONGER, NEEDS_CONFIDENTIALITY):
@@ -237,8 +238,7 @@ class Session:
         """Return a server's words for people: without the password, should it repeat it."""
         if self._secret:
             message = message.replace(self._secret, "***")
-        words = " ".join("".join(each if each.isprintable() else " " for each in message).split())
-        return words if len(words) <= _LONGEST_MESSAGE else words[: _LONGEST_MESSAGE - 3] + "..."
+        return shown(message, _LONGEST_MESSAGE)
 
 
 def escaped(text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from redrive.endpoints.guard import Guard, guard_of
+from redrive.endpoints.words import shown
 from redrive.errors import Failure, FailureClass
 from redrive.settings import Settings
 
@@ -91,7 +92,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Our object in the directory; ``created`` by this very call, or found."""
+    """Our object in the directory; ``created`` by this very call, or found.
+
+    A server may write ``dn`` in other letters (CN, cn) than it was given: the same name.
+    """
 
     dn: str
     created: bool
@@ -187,5 +191,5 @@ def _is_ip(text: str) -> bool:
 
 
 def needs_input(code: str, detail: str, hint: str, target: str = "") -> Failure:
-    """Return a failure that waits for a person."""
-    return Failure(code, detail, hint=hint, kind=FailureClass.NEEDS_INPUT, target=target)
+    """Return a failure that waits for a person. The detail may hold words of servers."""
+    return Failure(code, shown(detail), hint=hint, kind=FailureClass.NEEDS_INPUT, target=target)

@@ -82,10 +82,10 @@ def _address(directory: Directory, controller: Controller, server: Address, reac
     addresses = sorted({str(each.address) for each in found.answer or ()})
     if str(wanted) in addresses:
         return Finding(f"the name server {server} says that {name} is {controller.ip}")
-    said = f"is {_some(addresses)}" if addresses else "has no address"
+    said = f"says that {name} is {_some(addresses)}" if addresses else f"knows no address of {name}"
     failure = needs_input(
         "dns_address",
-        f"the name server {server} says that {name} {said}, not {controller.ip}",
+        f"the name server {server} {said}, but it is given as {controller.ip}",
         "correct the controller's address or name, or its record in the domain",
         str(server),
     )
