@@ -36,13 +36,14 @@ def fingerprint(kind: str, phase: int, failure: Failure) -> str:
 
 
 def as_data(kind: str, phase: int, failure: Failure) -> dict[str, Any]:
-    """Return what is stored: code, detail, hint, class, target and fingerprint."""
+    """Return what is stored: code, detail, hint, class, target, phase and fingerprint."""
     return {
         "code": failure.code,
         "detail": _storable(failure.detail),
         "hint": _storable(failure.hint),
         "class": failure.kind.value,
         "target": _storable(failure.target),
+        "phase": phase,
         "fingerprint": fingerprint(kind, phase, failure),
     }
 

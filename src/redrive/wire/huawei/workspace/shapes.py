@@ -185,7 +185,7 @@ def _state_in(job: Job, attempt: Attempt, unit: Unit) -> tuple[UnitState, dict[s
     if attempt.number == job.attempt:
         return unit.state, dict(unit.failure or {}) if unit.state is UnitState.FAILED else {}
     failure = dict(attempt.failure or {})
-    failed_at = failure.get("step")
+    failed_at = failure.get("phase")
     if failed_at is None:  # it was cancelled: what was done then is done
         return (UnitState.DONE if 0 < unit.attempt <= attempt.number else UnitState.WAITING), {}
     if unit.phase < failed_at:
