@@ -1,4 +1,4 @@
-"""``docs/coverage.md``: every documented EnOS operation of this service, done or not, and what it was tried with.
+"""``docs/coverage.md``: every documented operation of the vendors' services, done or not, and what it was tried with.
 
 Done is what the program serves. A client counts as having tried a call where a file that runs it names the call:
 tests over HTTP, the demonstration, the shell blocks of the quickstart, the Poseidon client's tests.
@@ -20,7 +20,10 @@ TSDB = "/tsdb-service/v2.1"
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation of the vendor's pages. ``action``: of its query, where the path alone does not tell."""
+    """An operation of the vendor's pages. ``action``: of its query, where the path alone does not tell.
+
+    ``sdk``: what the vendor's client calls it; a test that names this has called it.
+    """
 
     name: str
     method: str
@@ -28,6 +31,11 @@ class Operation:
     permission: str
     versions: str
     action: str | None = None
+    sdk: str | None = None
+
+
+def _workspace(name: str, method: str, path: str, action: str, sdk: str) -> Operation:
+    return Operation(name, method, f"/v2/{{project_id}}/{path}", f"workspace:{action}", "v2", sdk=sdk)
 
 
 OPERATIONS = {
@@ -74,7 +82,48 @@ OPERATIONS = {
         Operation("Get Access Token", "POST", "/apim-token-service/v2.0/token/get", "", "2.1 to 3.0"),
         Operation("Refresh Access Token", "POST", "/apim-token-service/v2.0/token/refresh", "", "2.1 to 3.0"),
     ),
-}
+    "Workspace (Huawei Cloud, v2)": (
+        _workspace("Registering the Service", "POST", "workspaces", "tenants:open", "apply_workspace"),
+        _workspace("Querying Service Details", "GET", "workspaces", "tenants:get", "list_workspaces"),
+        _workspace("Modifying Attributes", "PUT", "workspaces", "tenants:update", "update_workspace"),
+        _workspace("Deregistering the Service", "DELETE", "workspaces", "tenants:delete", "cancel_workspace"),
+        _workspace("Lock Status", "GET", "workspaces/lock-status", "tenants:get", "show_workspace_lock"),
+        _workspace("Unlocking", "PUT", "workspaces/lock-status", "tenants:unlock", "unlock_workspace"),
+        _workspace(
+            "Checking an Enterprise ID", "POST", "workspaces/enterprise-ids/check",
+            "tenants:checkEnterpriseIds", "check_enterprise_id",
+        ),
+        _workspace(
+            "Changing the Enterprise ID", "PUT", "workspaces/enterprise-id", "tenants:update", "update_enterprise_id"
+        ),
+        _workspace("Querying a Task", "GET", "workspace-jobs/{job_id}", "jobs:get", "show_job"),
+        _workspace(
+            "Retrying a Task", "POST", "workspace-jobs/{job_id}/actions", "jobs:retry", "run_actions_on_workspace_job"
+        ),
+        _workspace("Querying Sub-tasks", "GET", "workspace-sub-jobs", "jobs:listSubJobs", "list_ita_sub_jobs"),
+        _workspace(
+            "Deleting Sub-tasks", "POST", "workspace-sub-jobs/batch-delete", "jobs:deleteSubJobs",
+            "batch_delete_sub_jobs",
+        ),
+    ),
+    "Identity (Huawei Cloud, IAM v3 and STS)": (
+        Operation("Obtaining a User Token", "POST", "/v3/auth/tokens", "", "v3",
+                  sdk="keystone_create_user_token_by_password"),
+        Operation("Validating a Token", "GET", "/v3/auth/tokens", "own, or iam:tokens:get", "v3",
+                  sdk="keystone_validate_token"),
+        Operation("Validating a Token (no body)", "HEAD", "/v3/auth/tokens", "own, or iam:tokens:get", "Keystone"),
+        Operation("Revoking a Token", "DELETE", "/v3/auth/tokens", "own, or iam:tokens:delete", "Keystone"),
+        Operation("Service Catalog", "GET", "/v3/auth/catalog", "", "v3"),
+        Operation("Projects of the Caller", "GET", "/v3/auth/projects", "", "v3"),
+        Operation("Accounts of the Caller", "GET", "/v3/auth/domains", "", "v3", sdk="keystone_list_auth_domains"),
+        Operation("Projects by Name", "GET", "/v3/projects", "", "v3", sdk="keystone_list_projects"),
+        Operation("Temporary Keys by Token", "POST", "/v3.0/OS-CREDENTIAL/securitytokens", "", "v3",
+                  sdk="create_temporary_access_key_by_token"),
+        Operation("Caller Identity", "GET", "/v5/caller-identity", "", "v5"),
+        Operation("Decoding an Authorization Message", "POST", "/v5/decode-authorization-message",
+                  "sts::decodeAuthorizationMessage", "v5", sdk="decode_authorization_message"),
+    ),
+}  # fmt: skip
 
 #: What makes calls over HTTP, and the files that it runs.
 CLIENTS = (
@@ -85,20 +134,24 @@ CLIENTS = (
             "tests/wire_enos/test_connect*.py",
             "tests/wire_enos/gateway_caller.py",
             "tests/wire_enos/test_gateway_tokens.py",
+            "tests/wire_huawei/test_*.py",
         ),
     ),
     ("demo (httpx)", ("demo/*.py",)),
     ("curl", ("docs/quickstart.md", "tests/wire_enos/*curl*.py")),
     ("Poseidon 0.2.0", ("tests/wire_enos/*poseidon*.py",)),
 )
+#: Files that call by the vendor's own client.
+SDK_FILES = "tests/wire_huawei/test_*.py"
 
-_HEAD = """# Coverage of the EnOS APIs
+_HEAD = """# Coverage of the vendors' APIs
 
 Made from the program and its tests by `python -m tools`; do not edit.
 
 *Versions*: of the vendor's documentation that have the call. *Tried with*: clients that call it in the tests, over
-HTTP, against a running server. *Poseidon* is the published Python client `enos-poseidon`, unmodified. The
-vendor's Java samples were not run. Calls that are not done answer the vendor's error shape. MQTT ingest is not there.
+HTTP, against a running server. *Poseidon* is the published Python client `enos-poseidon`, *Huawei SDK* the published
+`huaweicloudsdk…` packages, all unmodified; `keystoneauth1`, `openstacksdk` and `otcextensions` run against the identity
+calls as well. The vendors' Java samples were not run. Calls that are not done answer the vendor's error shape. MQTT ingest is not there.
 
 Where the pages are silent, `decisions/` says what Redrive does.
 """
@@ -112,7 +165,7 @@ def page() -> str:
         done = [item for item in operations if (item.method, item.path) in served]
         lines += [f"## {title}: {len(done)} of {len(operations)}", ""]
         rows = [_row(item, item in done) for item in operations]
-        headings = ("Operation", "Call", "Asset permission", "Versions", "Done", "Tried with")
+        headings = ("Operation", "Call", "Right", "Versions", "Done", "Tried with")
         lines += [*table(headings, rows), ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -127,7 +180,7 @@ def _row(item: Operation, done: bool) -> tuple[str, ...]:
 def tried_with(item: Operation) -> list[str]:
     """Return the clients that call it."""
     # The end of the path as a whole: not /ai of /ai-normalized. Tests also write {BASE}/meta-delete.
-    tail = re.escape(item.path.removeprefix(TSDB))
+    tail = re.escape(item.path.removeprefix(TSDB).removeprefix("/v2/{project_id}"))
     last = re.escape(item.path.rpartition("/")[2])
     named = re.compile(
         rf"(?:v2\.1|[\"'({{}}\s]){tail}(?=[?\"'`\s,)])"
@@ -140,6 +193,9 @@ def tried_with(item: Operation) -> list[str]:
         texts = [path.read_text(encoding="utf-8") for pattern in patterns for path in ROOT.glob(pattern)]
         if any(_calls(text, named, item.action) for text in texts):
             found.append(client)
+    files = [path.read_text(encoding="utf-8") for path in ROOT.glob(SDK_FILES)]
+    if item.sdk is not None and any(f".{item.sdk}(" in text for text in files):
+        found.append("Huawei SDK 3.1.219")
     return found
 
 
