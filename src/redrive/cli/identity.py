@@ -253,7 +253,7 @@ def _first_user(conn: Any) -> str:
 
 
 def _row(key: KeyPair) -> dict[str, str | None]:
-    own = rights_from([], root=True, own=key.policy)
+    own = rights_from([], root=True, layers=key.layers)
     kind = "enos:region:account:asset"
     return {
         "name": key.name,

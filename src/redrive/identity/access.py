@@ -90,11 +90,20 @@ class Principal:
     project_name: str = ""
     account_name: str = ""
     user_name: str = ""
+    #: Whether its user is the account's own, which may everything.
+    root: bool = False
+    #: The policies that limit its key pair; empty: it may whatever its user may.
+    layers: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     known: Context = field(default_factory=lambda: NO_CONTEXT)
 
     def at(self, request: Context) -> Principal:
         """Return the same principal, with what is known of its request."""
         return replace(self, known=MappingProxyType({**self.known, **request}))
+
+    @property
+    def limited(self) -> bool:
+        """Whether it may less than its user: its key pair has policies of its own."""
+        return bool(self.layers)
 
     def urn(self, service: str, kind: str, name: str) -> str:
         """Return the URN of a resource of the principal's project."""
