@@ -23,8 +23,8 @@
     bootstrap       the first account, user, tenant and key pair, and credentials.json
 
 Guarantees: no secret is stored in clear; what is revoked or detached is refused by every process within
-``authentication.CACHE_SECONDS``; another tenant's ids answer as if they did not exist; a change of rights and its entry
-in the trail are one transaction.
+``authentication.CACHE_SECONDS``; another tenant's ids answer as if they did not exist; a change of rights and its
+entry in the trail are one transaction.
 Refuses: to start with a master key that does not fit the database.
 """
 
