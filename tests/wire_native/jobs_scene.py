@@ -165,7 +165,9 @@ def for_test_kinds(policy: Mapping[str, Any]) -> Mapping[str, Any]:
 def listening(app: Any, **tls: Any) -> Iterator[str]:
     """Serve ``app`` on a free port of loopback; its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", **tls))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, lifespan="off", proxy_headers=False, **tls)
+        )
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:
