@@ -119,7 +119,8 @@ def issue(conn: Connection, user_id: str, tenant_id: int | None) -> IssuedToken:
             hint="use one of them, or revoke some",
             reason="tokens",
         )
-    made = IssuedToken(USER_TOKEN + secrets.token_urlsafe(36), user_id, now(), now() + LIFE)
+    present = now()
+    made = IssuedToken(USER_TOKEN + secrets.token_urlsafe(36), user_id, present, present + LIFE)
     conn.execute(
         queries.insert_user_token,
         {
