@@ -150,8 +150,9 @@ Made from the program and its tests by `python -m tools`; do not edit.
 
 *Versions*: of the vendor's documentation that have the call. *Tried with*: clients that call it in the tests, over
 HTTP, against a running server. *Poseidon* is the published Python client `enos-poseidon`, *Huawei SDK* the published
-`huaweicloudsdk…` packages, all unmodified; `keystoneauth1`, `openstacksdk` and `otcextensions` run against the identity
-calls as well. The vendors' Java samples were not run. Calls that are not done answer the vendor's error shape. MQTT ingest is not there.
+`huaweicloudsdk` packages, all unmodified; `keystoneauth1`, `openstacksdk` and `otcextensions` run against the
+identity calls as well. The vendors' Java samples were not run. Calls that are not done answer the vendor's error
+shape. MQTT ingest is not there.
 
 Where the pages are silent, `decisions/` says what Redrive does.
 """

@@ -8,6 +8,7 @@ from redrive.database import Database
 from redrive.errors import Problem, ProblemCode
 from redrive.identity.audit import Refusals
 from redrive.identity.authentication import Authenticator
+from redrive.identity.login_attempts import LoginAttempts
 from redrive.identity.master_key import open_sealer
 from redrive.identity.sealing import Sealer
 from redrive.services.timeseries.ingest import Ingest
@@ -25,6 +26,7 @@ class Parts:
     sealer: Sealer
     authenticator: Authenticator
     refusals: Refusals
+    logins: LoginAttempts
     store: SampleStore
     ingest: Ingest
     reads: Reads
@@ -68,7 +70,17 @@ def open_parts(
         store = SampleStore(settings.storage, None, db)
         ingest = Ingest(db)
         reads = Reads(db, store, ingest.tail)
-        return Parts(settings, db, sealer, Authenticator(db, sealer), Refusals(db), store, ingest, reads)
+        return Parts(
+            settings=settings,
+            db=db,
+            sealer=sealer,
+            authenticator=Authenticator(db, sealer),
+            refusals=Refusals(db),
+            logins=LoginAttempts(),
+            store=store,
+            ingest=ingest,
+            reads=reads,
+        )
     except BaseException:
         db.close()
         raise

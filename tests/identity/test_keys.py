@@ -146,7 +146,7 @@ def test_revoking_is_safe_to_repeat_and_says_when_there_is_no_such_key(
         listed = list_keys(conn, tenant.id)
     assert [key.access_key for key in listed] == [credentials.access_key, made.access_key]
     assert listed[0].revoked_at is None and listed[1].revoked_at is not None
-    assert listed[1].policy == key_policy({Action.READ: EVERYTHING})
+    assert listed[1].layers == [key_policy({Action.READ: EVERYTHING})]
 
 
 def test_a_busy_caller_costs_no_query(db: Database, sealer: Sealer, credentials: Credentials) -> None:

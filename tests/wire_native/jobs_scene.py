@@ -27,7 +27,7 @@ from redrive.identity.builtin import key_policy
 from redrive.identity.credentials import Credentials, credentials_file, read_credentials
 from redrive.identity.keys import create_key, find_tenant
 from redrive.ids import new_id
-from redrive.parts import open_parts
+from redrive.parts import Parts, open_parts
 from redrive.settings import Settings
 from redrive.wire.app import create_app
 from tests.servers import first_start
@@ -54,6 +54,7 @@ class Api:
     tenant_id: int
     url: str
     settings: Settings
+    parts: Parts
 
     def clear(self) -> None:
         """Forget all jobs: each test begins with none."""
@@ -151,7 +152,7 @@ def serving_api(db: Database, folder: Path, kinds: Sequence[Kind] = (), **more: 
             httpx.Client(base_url=url, auth=keys, timeout=20) as http,
             httpx.Client(base_url=url, auth=(pair.access_key, pair.secret_key)) as stranger,
         ):
-            yield Api(db, http, stranger, credentials, tenant.id, url, settings)
+            yield Api(db, http, stranger, credentials, tenant.id, url, settings, parts)
 
 
 def for_test_kinds(policy: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -164,7 +165,9 @@ def for_test_kinds(policy: Mapping[str, Any]) -> Mapping[str, Any]:
 def listening(app: Any, **tls: Any) -> Iterator[str]:
     """Serve ``app`` on a free port of loopback; its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", **tls))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, lifespan="off", proxy_headers=False, **tls)
+        )
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:

@@ -1,4 +1,5 @@
-"""``redrive identity``: credentials and key pairs. ``redrive keys``: the master key.
+"""``redrive identity``: credentials and key pairs; users and policies are in files of their own. ``redrive keys``:
+the master key.
 
 These commands work on the database directly, so they need the data folder or ``--database-url``, and the
 master key; they work also where nobody has a key pair any more.
@@ -18,26 +19,37 @@ from rich.console import Console
 from rich.table import Table
 
 from redrive import settings as settings_module
+from redrive.cli import identity_policies, identity_users
+from redrive.cli.accounts import open_account, operator, read_document
 from redrive.cli.direct import open_database
 from redrive.cli.up import Config, DatabaseUrl, DataDir, MasterKeyFile
 from redrive.database import Database
 from redrive.errors import Problem, ProblemCode, invalid
-from redrive.identity import bootstrap, master_key
+from redrive.identity import bootstrap, issuing, master_key
 from redrive.identity.access import ADMIN, Action, parse_scope, scope_words
+from redrive.identity.audit import By
 from redrive.identity.authentication import CACHE_SECONDS
 from redrive.identity.builtin import key_policy
 from redrive.identity.credentials import Credentials, credentials_file, read_credentials
-from redrive.identity.decisions import Scope
-from redrive.identity.keys import KeyPair, create_key, find_tenant, list_keys, revoke_key
+from redrive.identity.keys import KeyPair, find_tenant, get_key, layers_of, list_keys
 from redrive.identity.principals import rights_from
 from redrive.identity.sealing import Sealer
 from redrive.identity.server_keys import public_key
+from redrive.identity.users import get_user
 from redrive.settings import Settings
 
-app = typer.Typer(help="Credentials of this server and key pairs for applications.", no_args_is_help=True)
+app = typer.Typer(help="Credentials, key pairs, users, groups, policies.", no_args_is_help=True)
 pairs_app = typer.Typer(help="Key pairs for applications.", no_args_is_help=True)
 master_app = typer.Typer(help="The master key, which seals all secrets.", no_args_is_help=True)
 app.add_typer(pairs_app, name="keys")
+app.add_typer(identity_users.users_app, name="users")
+app.add_typer(identity_users.groups_app, name="groups")
+app.add_typer(identity_users.projects_app, name="projects")
+app.add_typer(identity_policies.policies_app, name="policies")
+app.command("attach")(identity_policies.attach)
+app.command("detach")(identity_policies.detach)
+app.command("attachments")(identity_policies.attachments)
+app.command("simulate")(identity_policies.simulate_action)
 
 _HIDDEN = "********"
 
@@ -83,7 +95,7 @@ def rotate(
     """
     settings = _settings(data_dir, database_url, master_key_file, config)
     with _opened(settings) as (db, sealer):
-        made = bootstrap.rotate(db, settings, sealer, keep_old=keep_old)
+        made = bootstrap.rotate(db, settings, sealer, keep_old=keep_old, who=_operator(db))
     if as_json:
         _print_credentials(made, as_json)
         return
@@ -113,6 +125,12 @@ def create(
     write: Annotated[bool, typer.Option("--write", help="Allow writing and deleting on assets.")] = False,
     scope: Annotated[str, typer.Option(help="Assets: *, or ids and prefixes such as a1,station-*")] = "*",
     admin: Annotated[bool, typer.Option("--admin", help="Allow changing the server itself.")] = False,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="A policy document that limits it; - reads standard input.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", help="As whom it acts. [default: the first user]")
+    ] = None,
     tenant: Tenant = None,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
@@ -120,25 +138,35 @@ def create(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key pair. Its secret is printed this once. Write does not include read: give both."""
-    if not (read or write or admin):
-        raise invalid("permissions", "--read, --write or both (or --admin)")
+    """Make a key pair. Its secret is printed this once. Write does not include read: give both.
+
+    It may do what its user may, and of that only what --read, --write and --admin, or a --policy, allow.
+    """
+    short = read or write or admin
+    if short and policy is not None:
+        raise invalid("--policy", "not together with --read, --write, --admin")
+    if not short and policy is None and user is None:
+        raise invalid("permissions", "--read, --write or both (or --admin, --policy, or a --user's own)")
     allowed = parse_scope(scope)
-    wanted: dict[Action, Scope] = {}
-    if read:
-        wanted[Action.READ] = allowed
-    if write:
-        wanted[Action.WRITE] = allowed
-    with _opened(_settings(data_dir, database_url, master_key_file, config)) as (db, sealer):
-        with db.transaction() as conn:
+    asked = {Action.READ: read, Action.WRITE: write}
+    wanted = {action: allowed for action, given in asked.items() if given}
+    document: Any = read_document(policy) if policy is not None else None
+    if short:
+        document = key_policy(wanted, admin=admin)
+    with open_account(data_dir, database_url, config, master_key_file) as account:
+        sealer = account.sealer()
+        with account.db.transaction() as conn:
             owner = _tenant(conn, tenant)
-            made = create_key(
+            holder = get_user(conn, account.id, user or account.first.user_id)
+            made = issuing.create(
                 conn,
                 sealer,
                 tenant_id=owner.id,
-                user_id=_first_user(conn),
+                user_id=holder.id,
+                user_name=holder.name,
                 name=name,
-                policy=key_policy(wanted, admin=admin),
+                layers=layers_of(document),
+                who=account.who,
             )
     told = {
         "name": name,
@@ -187,13 +215,43 @@ def revoke(
     config: Config = None,
 ) -> None:
     """Revoke a key pair and its tokens, for good. Safe to repeat."""
-    with _opened(_settings(data_dir, database_url, master_key_file, config)) as (db, _):
-        with db.transaction() as conn:
-            revoked = revoke_key(conn, _tenant(conn, tenant).id, access_key)
-    if revoked is None:
+    with open_account(data_dir, database_url, config, master_key_file) as account:
+        with account.db.transaction() as conn:
+            revoked = issuing.revoke(conn, _tenant(conn, tenant).id, access_key, who=account.who)
+    if not revoked:
         typer.echo(f"{access_key} was revoked before.")
     else:
         typer.echo(f"Revoked {access_key}; it is refused everywhere within {CACHE_SECONDS:.0f} s.")
+
+
+@pairs_app.command("rotate")
+def rotate_pair(
+    access_key: Annotated[str, typer.Argument(help="The access key of the pair.")],
+    keep_old: Annotated[bool, typer.Option("--keep-old", help="Leave the former key pair in force.")] = False,
+    tenant: Tenant = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    master_key_file: MasterKeyFile = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key pair in the place of another, with its user, project and limits. Its secret is printed this once."""
+    with open_account(data_dir, database_url, config, master_key_file) as account:
+        sealer = account.sealer()
+        with account.db.transaction() as conn:
+            owner = _tenant(conn, tenant)
+            pair = get_key(conn, owner.id, access_key)
+            layers, who = pair.layers or [], account.who
+            made = issuing.rotate(conn, sealer, pair, owner.id, layers=layers, keep_old=keep_old, who=who)
+    told = {
+        "name": pair.name,
+        "org_id": owner.org_id,
+        "access_key": made.access_key,
+        "secret_key": made.secret_key,
+    }
+    _print(told, as_json)
+    if not keep_old and not as_json:
+        typer.echo(f"The former key pair is refused everywhere within {CACHE_SECONDS:.0f} s.")
 
 
 @master_app.command("rotate")
@@ -248,12 +306,13 @@ def _tenant(conn: Any, name: str | None) -> Any:
     return first
 
 
-def _first_user(conn: Any) -> str:
-    return str(_tenant(conn, None).user_id)
+def _operator(db: Database) -> By:
+    with db.transaction() as conn:
+        return operator(_tenant(conn, None).account_id)
 
 
 def _row(key: KeyPair) -> dict[str, str | None]:
-    own = rights_from([], root=True, own=key.policy)
+    own = rights_from([], root=True, layers=key.layers)
     kind = "enos:region:account:asset"
     return {
         "name": key.name,

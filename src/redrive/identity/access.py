@@ -91,6 +91,10 @@ class Principal:
     project_name: str = ""
     account_name: str = ""
     user_name: str = ""
+    #: Whether its user is the account's own, which may everything.
+    root: bool = False
+    #: The policies that limit its key pair; empty: it may whatever its user may.
+    layers: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     known: Context = field(default_factory=lambda: NO_CONTEXT)
     workspace_id: str = ""
     #: Whether the tenant's workspace is registered, and not locked: data calls are answered.
@@ -112,6 +116,11 @@ class Principal:
             return False
         plain = getattr(found, "ipv4_mapped", None) or found
         return any(plain in ipaddress.ip_network(each) for each in self.allowed_from)
+
+    @property
+    def limited(self) -> bool:
+        """Whether it may less than its user: its key pair has policies of its own."""
+        return bool(self.layers)
 
     def urn(self, service: str, kind: str, name: str) -> str:
         """Return the URN of a resource of the principal's project."""

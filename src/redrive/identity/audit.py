@@ -4,7 +4,7 @@ A change of rights is recorded in the transaction that makes it. A refusal chang
 moment later, by a thread (``Refusals``): within ``FLUSH_SECONDS``, and when the process ends in peace; one that is
 killed may lose that much. The same refusal again and again within that time is one row that says how often, and a
 process writes at most ``MOST_AT_ONCE`` rows each time and counts the others in a row of their own: whoever sends
-garbage must not be able to fill the disk.
+garbage must not be able to fill the disk. What waits for a database that is away is kept, up to ``MOST_KEPT`` rows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import orjson
 import psycopg
 import structlog
 
-from redrive.database import Database, Queries
+from redrive.database import Database, Queries, is_outage
 from redrive.identity.access import NO_TENANT, Principal
 
 log = structlog.get_logger(__name__)
@@ -27,6 +27,7 @@ queries = Queries.beside(__file__, "audit.sql")
 
 FLUSH_SECONDS = 0.5
 MOST_AT_ONCE = 100
+MOST_KEPT = 10_000
 PAGE_LIMIT = 1000
 _LAST_ID = (1 << 63) - 1
 _TEXT = 500
@@ -185,13 +186,22 @@ class Refusals:
             with self._db.transaction() as conn:
                 for row in rows:
                     conn.execute(queries.insert_audit, row)
-        except BaseException:
-            with self._lock:
-                self._left_out += left_out
-                for same, (first, times) in waiting.items():
-                    _, since = self._waiting.get(same, (first, 0))
-                    self._waiting[same] = (first, times + since)
+        except BaseException as error:
+            self._keep(waiting if is_outage(error) else {}, left_out)
+            if not is_outage(error):
+                # Rows that the database does not take must not keep later ones from it.
+                self._keep({}, sum(times for _, times in waiting.values()))
             raise
+
+    def _keep(self, waiting: Mapping[Refusal, tuple[Refusal, int]], left_out: int) -> None:
+        with self._lock:
+            self._left_out += left_out
+            for same, (first, times) in waiting.items():
+                _, since = self._waiting.get(same, (first, 0))
+                if since or len(self._waiting) < MOST_KEPT:
+                    self._waiting[same] = (first, times + since)
+                else:
+                    self._left_out += times
 
     def close(self) -> None:
         """Write what waits and end the thread; safe to repeat."""
@@ -233,9 +243,18 @@ def _row(
         "resource": _storable(resource),
         "outcome": outcome,
         "reason": _storable(reason),
-        "detail": orjson.dumps(detail).decode(),
+        "detail": orjson.dumps(_writable(detail)).decode(),
         "times": times,
     }
+
+
+def _writable(value: Any) -> Any:
+    """Return a value of JSON without the characters that the database does not take."""
+    if isinstance(value, str):
+        return value.replace("\0", "").encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_writable(name): _writable(each) for name, each in value.items()}
+    return [_writable(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _storable(text: str) -> str:

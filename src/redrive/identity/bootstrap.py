@@ -18,6 +18,7 @@ import psycopg
 
 from redrive.database import Database, Queries, Row
 from redrive.errors import Problem, ProblemCode
+from redrive.identity.audit import By, record_change
 from redrive.identity.credentials import (
     Credentials,
     credentials_file,
@@ -38,6 +39,8 @@ queries = Queries.beside(__file__)
 DOMAIN_NAME = "redrive"
 USER_NAME = "admin"
 PROJECT_NAME = "local-1"
+#: Who does what nobody asked for by name.
+SERVER = By("redrive", "server")
 
 
 def bootstrap(db: Database, settings: Settings) -> Sealer:
@@ -53,7 +56,9 @@ def bootstrap(db: Database, settings: Settings) -> Sealer:
     return sealer
 
 
-def rotate(db: Database, settings: Settings, sealer: Sealer, *, keep_old: bool = False) -> Credentials:
+def rotate(
+    db: Database, settings: Settings, sealer: Sealer, *, keep_old: bool = False, who: By = SERVER
+) -> Credentials:
     """Give the first user a new password and key pair, revoke the former pair, and write the file anew.
 
     Key pairs made by ``keys create`` stay, and so does the endpoint in the file. A crash before the commit leaves
@@ -69,8 +74,14 @@ def rotate(db: Database, settings: Settings, sealer: Sealer, *, keep_old: bool =
         password = new_password()
         conn.execute(queries.set_password, {"id": first.user_id, "password_hash": hash_password(password)})
         pair = _first_key(conn, sealer, first.id, first.user_id)
+        by = replace(who, account_id=first.account_id)
+        record_change(conn, by, "iam:users:resetPassword", first.user_name)
+        detail = {"name": USER_NAME, "user": first.user_name, "tenant": str(first.id)}
+        record_change(conn, by, "iam:credentials:create", pair.access_key, detail=detail)
         if not keep_old:
-            conn.execute(queries.revoke_first_keys, {"tenant_id": first.id, "except_id": pair.id})
+            named = {"tenant_id": first.id, "except_id": pair.id}
+            for gone in conn.execute(queries.revoke_first_keys, named).fetchall():
+                record_change(conn, by, "iam:credentials:delete", gone.access_key, detail=detail)
         made = _credentials(settings, first, password, pair)
         former = read_credentials(credentials_file(settings))
         if former is not None:
@@ -106,6 +117,10 @@ def _create_all(conn: psycopg.Connection[Any], sealer: Sealer, settings: Setting
         },
     )
     pair = _first_key(conn, sealer, tenant_id, user_id)
+    detail = {"user": USER_NAME, "project": PROJECT_NAME, "key": pair.access_key}
+    record_change(
+        conn, replace(SERVER, account_id=account_id), "iam:accounts:create", DOMAIN_NAME, detail=detail
+    )
     first = conn.execute(queries.first_tenant).fetchone()
     return _credentials(settings, first, password, pair)
 

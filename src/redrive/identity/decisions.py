@@ -4,7 +4,7 @@
 
     root user ──────────────┐
     identity policies ──────┴─ must allow ─┐
-    the key pair's own policy, if any ─────┴─ must allow, too ──► allowed
+    each policy that limits the key pair ──┴─ must allow, too ──► allowed
     a Deny in any of them wins over every Allow
 
 Guarantees: refused by default; the same rights, request and context always give the same decision, and the decision
@@ -147,6 +147,12 @@ class Rights:
             allowed = allowed or found
         return allowed or Decision(False, "implicit deny by identity-based policy")
 
+    def decide_each(
+        self, action: str, resource: str = "*", context: Context = NO_CONTEXT
+    ) -> list[tuple[Layer, Decision]]:
+        """Return what each layer says, for those who ask why."""
+        return [(layer, _decide(layer, action, resource, context)) for layer in self.layers]
+
     def scope(self, action: str, kind: str, context: Context = NO_CONTEXT) -> Scope:
         """Return the names that ``action`` covers, of resources whose URN begins with ``kind`` (four parts)."""
         if not self.layers:
@@ -192,10 +198,10 @@ IDENTITY, KEY_PAIR = "identity-based policy", "policy of the key pair"
 def rights_of(
     policies: Sequence[Policy], *, root: bool = False, key_policies: Sequence[Policy] | None = None
 ) -> Rights:
-    """Return the rights of a user with these policies, limited by those of its key pair where it has any."""
+    """Return the rights of a user with these policies, limited by each of its key pair's where it has any."""
     layers = [Layer(IDENTITY, tuple(policies), root)]
     if key_policies is not None:
-        layers.append(Layer(KEY_PAIR, tuple(key_policies)))
+        layers += [Layer(KEY_PAIR, (policy,)) for policy in key_policies] or [Layer(KEY_PAIR)]
     return Rights(tuple(layers))
 
 

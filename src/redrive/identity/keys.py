@@ -1,8 +1,9 @@
 """Key pairs: an access key and a secret, both UUID-shaped, that act as a user for one tenant.
 
-A pair may have a policy of its own; then it may do only what both that and the user's policies allow. The same pair
-signs requests in every vendor's way. The secret is shown once, when the pair is made; the database holds it sealed
-and bound to its row. Revoking is final, ends the pair's tokens, and is safe to repeat.
+A pair may have policies of its own, its *layers*; then it may do only what its user's policies and each of the layers
+allow. The same pair signs requests in every vendor's way. The secret is shown once, when the pair is made; the
+database holds it sealed and bound to its row. Revoking is final, ends the pair's tokens and the temporary pairs that
+it made, and is safe to repeat.
 
 A *temporary* pair ends by itself and is good only together with its security token, of which only a hash is kept.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -36,6 +37,8 @@ Document = Mapping[str, Any]
 OWN_POLICY = "the key pair's policy"
 SHORTEST_LIFE, LONGEST_LIFE = timedelta(minutes=15), timedelta(hours=24)
 
+#: So many policies limit one key pair at most.
+MOST_LAYERS = 8
 _NAME_LENGTH = 100
 
 
@@ -55,9 +58,11 @@ class KeyPair:
     id: int
     name: str
     access_key: str
-    policy: Document | None
+    #: The policies that limit it; None: none do.
+    layers: Sequence[Document] | None
     first: bool
     user_name: str
+    user_id: str
     created_at: datetime
     revoked_at: datetime | None
 
@@ -70,15 +75,28 @@ def create_key(
     user_id: str,
     name: str,
     policy: Document | None = None,
+    within: Sequence[Document] = (),
     first: bool = False,
 ) -> NewKeyPair:
     """Make a key pair that acts for the tenant; ``name`` is the actor in histories.
 
-    Without a ``policy`` it may do whatever its user may.
+    ``policy`` limits it, and so does each policy of ``within``; without any it may do whatever its user may. Records
+    nothing in the audit trail: ``issuing`` does.
     """
     made = NewKeyPair(new_id(), str(uuid.uuid4()), str(uuid.uuid4()))
-    _insert(conn, sealer, made, tenant_id, user_id, name, policy, first=first)
+    _insert(conn, sealer, made, tenant_id, user_id, name, layers_of(policy, within), first=first)
     return made
+
+
+def layers_of(policy: Document | None, within: Sequence[Document] = ()) -> tuple[Document, ...]:
+    """Return the policies that limit a key pair made within others, each of them once."""
+    found = list(within)
+    if policy is not None and policy not in found:
+        parse_policy(OWN_POLICY, policy)
+        found.append(policy)
+    if len(found) > MOST_LAYERS:
+        raise invalid("policy", f"at most {MOST_LAYERS} policies that limit one key pair", len(found))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +117,22 @@ def create_temporary_key(
     name: str,
     life: timedelta,
     policy: Document | None = None,
+    within: Sequence[Document] = (),
+    made_by: int | None = None,
+    not_after: datetime | None = None,
 ) -> TemporaryKeyPair:
-    """Make a key pair that ends after ``life`` (15 minutes to 24 hours); each is a new one."""
+    """Make a key pair that ends after ``life`` (15 minutes to 24 hours), and not after ``not_after``.
+
+    Each is a new one. ``made_by`` is the key pair that asked for it: it ends with that one.
+    """
     if not SHORTEST_LIFE <= life <= LONGEST_LIFE:
         raise invalid("duration_seconds", "900 to 86400", int(life.total_seconds()))
     conn.execute(queries.drop_expired_keys)
     pair = NewKeyPair(new_id(), str(uuid.uuid4()), str(uuid.uuid4()))
-    made = TemporaryKeyPair(pair, secrets.token_urlsafe(48), now() + life)
-    _insert(conn, sealer, pair, tenant_id, user_id, name, policy, temporary=made)
+    ends = now() + life
+    made = TemporaryKeyPair(pair, secrets.token_urlsafe(48), min(ends, not_after or ends))
+    layers = layers_of(policy, within)
+    _insert(conn, sealer, pair, tenant_id, user_id, name, layers, temporary=made, made_by=made_by)
     return made
 
 
@@ -117,15 +143,14 @@ def _insert(
     tenant_id: int,
     user_id: str,
     name: str,
-    policy: Document | None,
+    layers: Sequence[Document],
     *,
     first: bool = False,
     temporary: TemporaryKeyPair | None = None,
+    made_by: int | None = None,
 ) -> None:
     if not name.strip() or len(name) > _NAME_LENGTH or not name.isprintable():
         raise invalid("name", f"1 to {_NAME_LENGTH} printable characters", name)
-    if policy is not None:
-        parse_policy(OWN_POLICY, policy)
     conn.execute(
         queries.insert_key,
         {
@@ -135,10 +160,11 @@ def _insert(
             "name": name,
             "access_key": made.access_key,
             "secret": sealer.seal(made.secret_key.encode(), KEY_SECRETS.place(made.id)),
-            "policy": None if policy is None else orjson.dumps(policy).decode(),
+            "layers": orjson.dumps(layers).decode() if layers else None,
             "first": first,
             "expires_at": temporary.expires_at if temporary else None,
             "token_hash": hash_of_token(temporary.security_token) if temporary else None,
+            "made_by": made_by,
         },
     )
 
@@ -148,22 +174,26 @@ def hash_of_token(security_token: str) -> bytes:
     return hashlib.sha256(security_token.encode("utf-8", "replace")).digest()
 
 
-def list_keys(conn: psycopg.Connection[Any], tenant_id: int) -> list[KeyPair]:
-    """Return the tenant's key pairs, oldest first, revoked ones too, temporary ones not."""
-    rows = conn.execute(queries.list_keys, {"tenant_id": tenant_id}).fetchall()
-    return [
-        KeyPair(
-            row.id,
-            row.name,
-            row.access_key,
-            row.policy,
-            row.first,
-            row.user_name,
-            row.created_at,
-            row.revoked_at,
-        )
-        for row in rows
-    ]
+def list_keys(
+    conn: psycopg.Connection[Any],
+    tenant_id: int,
+    *,
+    access_key: str | None = None,
+    user_id: str | None = None,
+) -> list[KeyPair]:
+    """Return the tenant's key pairs, oldest first, revoked ones too, temporary ones not.
+
+    ``access_key``: only the one with this name; ``user_id``: only those of this user.
+    """
+    named = {"tenant_id": tenant_id, "access_key": access_key, "user_id": user_id}
+    return [KeyPair(*row) for row in conn.execute(queries.list_keys, named).fetchall()]
+
+
+def get_key(conn: psycopg.Connection[Any], tenant_id: int, access_key: str) -> KeyPair:
+    """Return a key pair of the tenant; a Problem where it has none such."""
+    for pair in list_keys(conn, tenant_id, access_key=access_key):
+        return pair
+    raise Problem(ProblemCode.NOT_FOUND, f"there is no key pair {access_key[:80]!a}", reason="not_found")
 
 
 def revoke_key(conn: psycopg.Connection[Any], tenant_id: int, access_key: str) -> int | None:
@@ -175,8 +205,7 @@ def revoke_key(conn: psycopg.Connection[Any], tenant_id: int, access_key: str) -
     row = conn.execute(queries.revoke_key, named).fetchone()
     if row is not None:
         return int(row.id)
-    if not any(key.access_key == access_key for key in list_keys(conn, tenant_id)):
-        raise Problem(ProblemCode.NOT_FOUND, f"there is no key pair {access_key}")
+    get_key(conn, tenant_id, access_key)
     return None
 
 

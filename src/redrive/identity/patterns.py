@@ -32,18 +32,44 @@ def matcher(pattern: str, *, ignore_case: bool = False) -> Matcher:
     return lambda text: found(text) is not None
 
 
+@lru_cache(maxsize=16_384)
+def contains(wide: str, narrow: str, *, ignore_case: bool = False) -> bool:
+    """Return whether every text that ``narrow`` matches is matched by ``wide``; where that is not plain, False."""
+    if ignore_case:
+        wide, narrow = wide.lower(), narrow.lower()
+    # The wildcards of the narrow one are letters here: a star is taken only by a star.
+    one = _expression(wide, any_letter="[^*]")
+    return re.compile(one, re.DOTALL).fullmatch(narrow) is not None
+
+
+def may_overlap(one: str, other: str, *, ignore_case: bool = False) -> bool:
+    """Return whether some text may match both patterns; False only where that is plainly impossible."""
+    if ignore_case:
+        one, other = one.lower(), other.lower()
+    if is_plain(one):
+        return matcher(other)(one)
+    if is_plain(other):
+        return matcher(one)(other)
+    heads = [re.split(r"[*?]", pattern, maxsplit=1)[0] for pattern in (one, other)]
+    tails = [re.split(r"[*?]", pattern)[-1] for pattern in (one, other)]
+    return (heads[0].startswith(heads[1]) or heads[1].startswith(heads[0])) and (
+        tails[0].endswith(tails[1]) or tails[1].endswith(tails[0])
+    )
+
+
 def _always(text: str) -> bool:
     return True
 
 
-def _expression(pattern: str) -> str:
+def _expression(pattern: str, any_letter: str = ".") -> str:
     first, *rest = re.split(r"\*+", pattern)
     if not rest:
-        return _chunk(first)
+        return _chunk(first, any_letter)
     *middle, last = rest
     # Each part between two stars is taken where it comes first and never given back.
-    return _chunk(first) + "".join(f"(?>.*?{_chunk(part)})" for part in middle) + ".*" + _chunk(last)
+    chunks = "".join(f"(?>.*?{_chunk(part, any_letter)})" for part in middle)
+    return _chunk(first, any_letter) + chunks + ".*" + _chunk(last, any_letter)
 
 
-def _chunk(text: str) -> str:
-    return "".join("." if letter == "?" else re.escape(letter) for letter in text)
+def _chunk(text: str, any_letter: str) -> str:
+    return "".join(any_letter if letter == "?" else re.escape(letter) for letter in text)

@@ -31,6 +31,9 @@ MOST_VALUES = 128
 #: A URN has five parts: service, region, account, type of the resource, its name.
 URN_PARTS = 5
 
+#: Beyond this, numbers of JSON are not what they seem.
+_LARGEST = (1 << 53) - 1
+
 _ACTION = re.compile(r"\*|[A-Za-z0-9_*?-]+:[A-Za-z0-9_*?-]*(?::[A-Za-z0-9_*?-]+)?")
 _SID = re.compile(r"[A-Za-z0-9 _.-]{1,64}")
 _FIELDS = {"Sid", "Effect", "Action", "NotAction", "Resource", "Condition"}
@@ -86,7 +89,7 @@ def parse_policy(name: str, document: Mapping[str, Any]) -> Policy:
         raise invalid(str(unknown[0]), "only Version and Statement")
     version = document.get("Version")
     if version not in VERSIONS:
-        raise invalid("Version", " or ".join(VERSIONS), version)
+        raise invalid("Version", " or ".join(VERSIONS), _shown(version))
     statements = document.get("Statement")
     if not isinstance(statements, list) or not 1 <= len(statements) <= MOST_STATEMENTS:
         raise invalid("Statement", f"a list of 1 to {MOST_STATEMENTS} statements", type(statements).__name__)
@@ -103,7 +106,7 @@ def _statement(place: int, given: Any) -> Statement:
         raise invalid(f"{where}.{unknown[0]}", f"one of {', '.join(sorted(_FIELDS))}")
     effect = given.get("Effect")
     if effect not in tuple(Effect):
-        raise invalid(f"{where}.Effect", "Allow or Deny", effect)
+        raise invalid(f"{where}.Effect", "Allow or Deny", _shown(effect))
     if ("Action" in given) == ("NotAction" in given):
         raise invalid(f"{where}.Action", "either Action or NotAction, and not both")
     side = "Action" if "Action" in given else "NotAction"
@@ -117,7 +120,7 @@ def _statement(place: int, given: Any) -> Statement:
             raise invalid(f"{where}.Resource", "* or service:region:account:type:name", resource)
     sid = given.get("Sid", "")
     if "Sid" in given and (not isinstance(sid, str) or _SID.fullmatch(sid) is None):
-        raise invalid(f"{where}.Sid", "1 to 64 letters, digits, blanks, _ . -", sid)
+        raise invalid(f"{where}.Sid", "1 to 64 letters, digits, blanks, _ . -", _shown(sid))
     return Statement(
         place,
         Effect(effect),
@@ -135,7 +138,7 @@ def _names(where: str, given: Any) -> tuple[str, ...]:
         raise invalid(where, f"a list of 1 to {MOST_NAMES} texts", type(given).__name__)
     for name in listed:
         if not isinstance(name, str) or not 1 <= len(name) <= PATTERN_LENGTH or not name.isprintable():
-            raise invalid(where, f"texts of 1 to {PATTERN_LENGTH} printable characters", name)
+            raise invalid(where, f"texts of 1 to {PATTERN_LENGTH} printable characters", _shown(name))
     return tuple(listed)
 
 
@@ -153,6 +156,8 @@ def _conditions(where: str, given: Any) -> tuple[Condition, ...]:
 
 def _condition(where: str, operator: str, key: str, given: Any) -> Condition:
     values = given if isinstance(given, list) else [given]
+    if not 1 <= len(key) <= PATTERN_LENGTH or not key.isprintable():
+        raise invalid(where, f"a key of 1 to {PATTERN_LENGTH} printable characters")
     if not 1 <= len(values) <= MOST_VALUES:
         raise invalid(where, f"1 to {MOST_VALUES} values", len(values))
     try:
@@ -160,15 +165,26 @@ def _condition(where: str, operator: str, key: str, given: Any) -> Condition:
     except LookupError:
         raise invalid(where, f"an operator of {', '.join(OPERATORS)}", operator) from None
     except ValueError as error:
-        raise invalid(where, f"values that {operator} can compare with ({error})", values) from None
+        raise invalid(
+            where, f"values that {operator} can compare with ({error})", [_shown(value) for value in values]
+        ) from None
 
 
 def _text(where: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str | int | float):
+    if isinstance(value, str) and value.isprintable():
+        return value
+    if isinstance(value, int | float) and abs(value) <= _LARGEST:
         return str(value)
-    raise invalid(where, "texts, numbers or booleans", type(value).__name__)
+    raise invalid(where, f"printable texts, numbers up to {_LARGEST} or booleans", _shown(value))
+
+
+def _shown(value: Any) -> str:
+    """Return what stands in a refusal for a value of any depth and size."""
+    return (
+        value if isinstance(value, str) else str(value) if isinstance(value, float) else type(value).__name__
+    )
 
 
 def _same_urn(pattern: str, resource: str) -> bool:

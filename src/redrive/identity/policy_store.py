@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -51,6 +51,9 @@ class Attachment:
     builtin: bool
     project: str | None
     group: str | None
+    tenant_id: int | None
+    #: None: a built-in one's, which the program has.
+    document: Mapping[str, Any] | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +65,36 @@ class Target:
     tenant_id: int | None = None
 
 
-def list_policies(conn: Connection, account_id: str, wanted: str | None = None) -> list[StoredPolicy]:
-    """Return the account's own policies in order of name, then the built-in ones."""
-    named = {"account_id": account_id, "wanted": wanted, "limit": PAGE_LIMIT}
-    own = [StoredPolicy(*row) for row in conn.execute(queries.policies, named).fetchall()]
-    return own + [
-        StoredPolicy(name, name, "built in", document, None, None, 0, builtin=True)
+def list_policies(
+    conn: Connection,
+    account_id: str,
+    wanted: str | None = None,
+    *,
+    after: str | None = None,
+    limit: int = PAGE_LIMIT,
+) -> list[StoredPolicy]:
+    """Return a page of the account's own policies in order of name, behind the name ``after``.
+
+    ``wanted``: only the one with this name or id.
+    """
+    named = {"account_id": account_id, "wanted": wanted, "after": after, "limit": min(limit, PAGE_LIMIT)}
+    return [StoredPolicy(*row) for row in conn.execute(queries.policies, named).fetchall()]
+
+
+def list_builtin(conn: Connection, account_id: str) -> list[StoredPolicy]:
+    """Return the policies that are always there."""
+    rows = conn.execute(queries.builtin_attachments, {"account_id": account_id}).fetchall()
+    attached = {row.builtin: row.attachments for row in rows}
+    return [
+        StoredPolicy(name, name, "built in", document, None, None, attached.get(name, 0), builtin=True)
         for name, document in DOCUMENTS.items()
-        if wanted in (None, name)
     ]
 
 
 def get_policy(conn: Connection, account_id: str, wanted: str) -> StoredPolicy:
     """Return a policy by name or id; a Problem where there is none such."""
     found = list_policies(conn, account_id, wanted)
+    found += [each for each in list_builtin(conn, account_id) if each.name == wanted]
     if not found:
         raise Problem(ProblemCode.NOT_FOUND, f"there is no policy {wanted[:80]!a}", reason="not_found")
     return found[0]
@@ -96,11 +115,11 @@ def put_policy(
         raise Problem(ProblemCode.CONFLICT, f"{name} is built in", hint="take another name", reason="builtin")
     if description is not None:
         check_description(description)
+    parse_policy(name, document)
     stored = orjson.dumps(document)
     if len(stored) > DOCUMENT_BYTES:
         raise invalid("document", f"at most {DOCUMENT_BYTES} bytes", len(stored))
-    parse_policy(name, document)
-    former = conn.execute(queries.policies, {"account_id": account_id, "wanted": name, "limit": 1}).fetchone()
+    former = conn.execute(queries.policy_by_name, {"account_id": account_id, "name": name}).fetchone()
     policy_id = str(former.id) if former is not None else uuid.uuid4().hex
     values = {
         "id": policy_id,
@@ -151,9 +170,26 @@ def attachments_of(conn: Connection, account_id: str, target: Target) -> list[At
     user_id, group_id, _ = _ids(conn, account_id, target)
     rows = conn.execute(queries.attachments_of, {"user_id": user_id, "group_id": group_id}).fetchall()
     return [
-        Attachment(row.policy, row.builtin, row.project_name, row.group_name if user_id else None)
+        Attachment(
+            row.policy,
+            row.builtin,
+            row.project_name,
+            row.group_name if user_id else None,
+            row.tenant_id,
+            row.document,
+        )
         for row in rows
     ]
+
+
+def lock_policy(conn: Connection, account_id: str, wanted: str) -> None:
+    """Keep a policy as it is until the transaction ends; call it before its document is judged."""
+    conn.execute(queries.lock_policy, {"account_id": account_id, "wanted": wanted})
+
+
+def scopes_of(conn: Connection, policy: StoredPolicy) -> list[int | None]:
+    """Return the projects in which an account's own policy is attached to somebody; None: in every one."""
+    return [row.tenant_id for row in conn.execute(queries.scopes_of_policy, {"id": policy.id}).fetchall()]
 
 
 def _change(

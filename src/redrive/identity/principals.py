@@ -24,7 +24,7 @@ _NOTHING = {"Version": "5.0", "Statement": [{"Sid": "unreadable", "Effect": "Den
 
 def principal_of(row: Row, key: Row | None = None) -> Principal:
     """Return the principal in ``row`` (see the queries); ``key``: the row has a key pair's columns, too."""
-    own = key.policy if key is not None else None
+    layers = key.layers if key is not None else None
     return Principal(
         tenant_id=row.tenant_id if row.tenant_id is not None else NO_TENANT,
         account_id=row.account_id,
@@ -34,13 +34,15 @@ def principal_of(row: Row, key: Row | None = None) -> Principal:
         key_id=key.key_id if key is not None else 0,
         access_key=key.access_key if key is not None else "",
         actor=key.actor if key is not None else row.user_name,
-        rights=rights_from(row.policies, root=row.root, own=own),
+        rights=rights_from(row.policies, root=row.root, layers=layers),
         project_name=row.project_name or "",
         account_name=row.account_name,
         user_name=row.user_name,
         workspace_id=row.workspace_id or "",
         open=bool(row.open),
         allowed_from=None if row.allowed_from is None else tuple(str(each) for each in row.allowed_from),
+        root=row.root,
+        layers=tuple(layers or ()),
         known=context_of(
             {
                 "g:UserName": row.user_name,
@@ -59,23 +61,27 @@ def rights_from(
     attached: Sequence[tuple[str, Mapping[str, Any] | None]],
     *,
     root: bool = False,
-    own: Mapping[str, Any] | None = None,
+    layers: Sequence[Mapping[str, Any]] | None = None,
 ) -> Rights:
-    """Return the rights of a user with these policies: names, and documents (None: a built-in one)."""
-    return _rights(orjson.dumps([sorted(attached, key=lambda each: each[0]), own]), root)
+    """Return the rights of a user with these policies: names, and documents (None: a built-in one).
+
+    ``layers`` limit its key pair: each of them must allow, too.
+    """
+    return _rights(orjson.dumps([sorted(attached, key=lambda each: each[0]), layers or None]), root)
 
 
 @lru_cache(maxsize=4_096)
 def _rights(stored: bytes, root: bool) -> Rights:
     # The same policies give the same object, which keeps what it has worked out.
-    attached, own = orjson.loads(stored)
-    found = [policy for name, document in attached if (policy := _policy(name, document)) is not None]
-    key_policies = None if own is None else [_parsed(OWN_POLICY, own)]
+    attached, layers = orjson.loads(stored)
+    found = [policy for name, document in attached if (policy := policy_named(name, document)) is not None]
+    key_policies = None if layers is None else [_parsed(OWN_POLICY, each) for each in layers]
     return rights_of(found, root=root, key_policies=key_policies)
 
 
-def _policy(name: str, document: Mapping[str, Any] | None) -> Policy | None:
-    # A built-in policy that this program does not have: they only allow, so nothing is lost but rights.
+def policy_named(name: str, document: Mapping[str, Any] | None) -> Policy | None:
+    """Return an attached policy; None for a built-in one that this program does not have."""
+    # Built-in policies only allow, so nothing is lost but rights.
     return POLICIES.get(name) if document is None else _parsed(name, document)
 
 

@@ -10,9 +10,12 @@ insert into users (id, account_id, name, password_hash, description, root)
 values (%(id)s, %(account_id)s, %(name)s, %(password_hash)s, %(description)s, %(root)s)
 
 -- name: set_password
--- Tokens got with the former password go with it.
+-- Tokens got with the former password go with it, and the temporary key pairs that were got with such tokens.
 with gone as (
     delete from user_tokens where user_id = %(id)s
+), ended as (
+    update key_pairs set revoked_at = now()
+    where user_id = %(id)s and expires_at is not null and made_by is null and revoked_at is null
 )
 update users set password_hash = %(password_hash)s, password_set_at = now() where id = %(id)s
 
@@ -35,9 +38,10 @@ order by t.id
 limit 2
 
 -- name: insert_key
-insert into key_pairs (id, tenant_id, user_id, name, access_key, secret, policy, first, expires_at, token_hash)
-values (%(id)s, %(tenant_id)s, %(user_id)s, %(name)s, %(access_key)s, %(secret)s, %(policy)s, %(first)s,
-        %(expires_at)s, %(token_hash)s)
+insert into key_pairs (id, tenant_id, user_id, name, access_key, secret, layers, first, expires_at, token_hash,
+                       made_by)
+values (%(id)s, %(tenant_id)s, %(user_id)s, %(name)s, %(access_key)s, %(secret)s, %(layers)s, %(first)s,
+        %(expires_at)s, %(token_hash)s, %(made_by)s)
 
 -- name: drop_expired_keys
 -- Temporary key pairs that ended a day ago.
@@ -48,19 +52,31 @@ delete from key_pairs k using old where k.id = old.id
 
 -- name: list_keys
 -- Every key pair of a tenant, oldest first, revoked ones too, temporary ones not; never the secrets.
-select k.id, k.name, k.access_key, k.policy, k.first, k.created_at, k.revoked_at, u.name as user_name
+select k.id, k.name, k.access_key, k.layers, k.first, u.name as user_name, u.id as user_id, k.created_at,
+       k.revoked_at
 from key_pairs k join users u on u.id = k.user_id
 where k.tenant_id = %(tenant_id)s and k.expires_at is null
+  and (%(access_key)s::text is null or k.access_key = %(access_key)s)
+  and (%(user_id)s::text is null or k.user_id = %(user_id)s)
 order by k.id
 
+-- name: lock_key
+-- One at a time: a key pair that is rotated twice at once gets one successor.
+select id from key_pairs where id = %(id)s and revoked_at is null for update
+
+-- name: key_expires
+select expires_at from key_pairs where id = %(id)s
+
 -- name: revoke_key
--- Tokens of the key go with it.
+-- Tokens of the key, and the temporary key pairs that it made, go with it.
 with revoked as (
     update key_pairs set revoked_at = now()
     where access_key = %(access_key)s and tenant_id = %(tenant_id)s and revoked_at is null
     returning id
 ), gone as (
     delete from access_tokens t using revoked r where t.key_id = r.id
+), ended as (
+    update key_pairs k set revoked_at = now() from revoked r where k.made_by = r.id and k.revoked_at is null
 )
 select id from revoked
 
@@ -68,15 +84,17 @@ select id from revoked
 with revoked as (
     update key_pairs set revoked_at = now()
     where tenant_id = %(tenant_id)s and first and revoked_at is null and id <> %(except_id)s
-    returning id
+    returning id, access_key
 ), gone as (
     delete from access_tokens t using revoked r where t.key_id = r.id
+), ended as (
+    update key_pairs k set revoked_at = now() from revoked r where k.made_by = r.id and k.revoked_at is null
 )
-select id from revoked
+select id, access_key from revoked
 
 -- name: credential_by_key
 -- One live key pair with its tenant, its user and what is attached to that.
-select k.id as key_id, k.access_key, k.secret, k.name as actor, k.policy, k.expires_at as key_expires_at,
+select k.id as key_id, k.access_key, k.secret, k.name as actor, k.layers, k.expires_at as key_expires_at,
        k.token_hash,
        t.id as tenant_id, t.project_id, t.project_name, t.org_id, t.workspace_id, t.open, t.allowed_from,
        u.account_id, c.name as account_name,
@@ -96,7 +114,7 @@ where k.access_key = %(access_key)s and k.revoked_at is null
 
 -- name: credential_by_token
 -- The same for the owner of an access token, and when the token ends.
-select k.id as key_id, k.access_key, k.secret, k.name as actor, k.policy, k.expires_at as key_expires_at,
+select k.id as key_id, k.access_key, k.secret, k.name as actor, k.layers, k.expires_at as key_expires_at,
        k.token_hash,
        t.id as tenant_id, t.project_id, t.project_name, t.org_id, t.workspace_id, t.open, t.allowed_from,
        u.account_id, c.name as account_name,
@@ -133,11 +151,17 @@ cross join lateral (
 ) r
 where x.hash = %(hash)s
 
+-- name: rights_of_key
+-- What says what a living key pair may do, for those who ask about it.
+select k.id as key_id, k.access_key, k.name as actor, k.layers, t.id as tenant_id, u.id as user_id
+from key_pairs k join tenants t on t.id = k.tenant_id join users u on u.id = k.user_id
+where k.access_key = %(access_key)s and t.account_id = %(account_id)s and k.revoked_at is null
+
 -- name: principal_of_user
 -- A user as it stands, for a project or (without one) for its account.
 select t.id as tenant_id, t.project_id, t.project_name, t.org_id, t.workspace_id, t.open, t.allowed_from,
        u.account_id, c.name as account_name,
-       u.id as user_id, u.name as user_name, u.root,
+       u.id as user_id, u.name as user_name, u.root, u.enabled,
        r.policies
 from users u
 join accounts c on c.id = u.account_id

@@ -26,6 +26,14 @@ select count(*) as living from user_tokens where user_id = %(user_id)s and expir
 delete from user_tokens t using users u
 where t.hash = %(hash)s and u.id = t.user_id and u.account_id = %(account_id)s returning t.user_id
 
+-- name: has_root
+select exists (select from group_members m join users u on u.id = m.user_id
+               where m.group_id = %(id)s and u.root) as found
+
+-- name: insert_project
+insert into tenants (id, account_id, project_id, project_name, org_id, workspace_id)
+values (%(tenant_id)s, %(account_id)s, %(project_id)s, %(project_name)s, %(org_id)s, %(workspace_id)s)
+
 -- name: projects
 select id as tenant_id, project_id, project_name, org_id, account_id from tenants
 where account_id = %(account_id)s
@@ -39,6 +47,7 @@ select u.id, u.name, u.description, u.enabled, u.root, u.created_at, u.password_
                  where m.user_id = u.id), '{}') as groups
 from users u
 where u.account_id = %(account_id)s and (%(wanted)s::text is null or u.id = %(wanted)s or u.name = %(wanted)s)
+  and (%(after)s::text is null or u.name > %(after)s)
 order by u.name limit %(limit)s
 
 -- name: set_user
@@ -46,6 +55,10 @@ update users set enabled = coalesce(%(enabled)s, enabled), description = coalesc
 where id = %(id)s and account_id = %(account_id)s returning id
 
 -- name: end_tokens_of_user
+-- And its temporary key pairs: they must not live again when the user is enabled again.
+with ended as (
+    update key_pairs set revoked_at = now() where user_id = %(id)s and expires_at is not null and revoked_at is null
+)
 delete from user_tokens where user_id = %(id)s
 
 -- name: delete_user
@@ -60,6 +73,7 @@ select g.id, g.name, g.description, g.created_at,
                  where m.group_id = g.id), '{}') as members
 from groups g
 where g.account_id = %(account_id)s and (%(wanted)s::text is null or g.id = %(wanted)s or g.name = %(wanted)s)
+  and (%(after)s::text is null or g.name > %(after)s)
 order by g.name limit %(limit)s
 
 -- name: insert_group
@@ -80,7 +94,27 @@ select p.id, p.name, p.description, p.document, p.created_at, p.changed_at,
        (select count(*) from policy_attachments a where a.policy_id = p.id) as attachments
 from policies p
 where p.account_id = %(account_id)s and (%(wanted)s::text is null or p.id = %(wanted)s or p.name = %(wanted)s)
+  and (%(after)s::text is null or p.name > %(after)s)
 order by p.name limit %(limit)s
+
+-- name: lock_policy
+-- One at a time: whoever attaches a policy has seen the very document that is attached.
+select id from policies
+where account_id = %(account_id)s and (id = %(wanted)s or name = %(wanted)s) for update
+
+-- name: policy_by_name
+select id, document from policies where account_id = %(account_id)s and name = %(name)s
+
+-- name: builtin_attachments
+select a.builtin, count(*) as attachments
+from policy_attachments a
+left join users u on u.id = a.user_id
+left join groups g on g.id = a.group_id
+where a.builtin is not null and coalesce(u.account_id, g.account_id) = %(account_id)s
+group by a.builtin
+
+-- name: scopes_of_policy
+select distinct tenant_id from policy_attachments where policy_id = %(id)s
 
 -- name: insert_policy
 insert into policies (id, account_id, name, description, document)
@@ -110,7 +144,8 @@ returning id
 
 -- name: attachments_of
 -- What is attached to a user (also by its groups) or to a group.
-select coalesce(p.name, a.builtin) as policy, a.builtin is not null as builtin, t.project_name, g.name as group_name
+select coalesce(p.name, a.builtin) as policy, a.builtin is not null as builtin, t.project_name, g.name as group_name,
+       a.tenant_id, p.document
 from policy_attachments a
 left join policies p on p.id = a.policy_id
 left join tenants t on t.id = a.tenant_id

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import secrets
 import stat
@@ -102,6 +103,13 @@ class Sealer:
         except InvalidTag:
             raise SealBroken(f"what is stored for {place} was changed or moved") from None
 
+    def fingerprint(self, data: bytes) -> bytes:
+        """Return 32 bytes that tell ``data`` from others, but nothing about it to who has only the database.
+
+        Another one after the master key was rotated.
+        """
+        return hmac.digest(self._fingerprints, data, "sha256")
+
     def reload_if_changed(self) -> None:
         """Read the key file again if it is not the one that was read."""
         if self._path is None or _stamp(self._path) == self._stamp:
@@ -117,6 +125,7 @@ class Sealer:
             raise ValueError("a sealer needs a key")
         # One attribute, so that a thread that seals meanwhile sees the old keys or the new ones.
         self._keys = (key_id_of(keys[0]), {key_id_of(key): AESGCM(key) for key in keys})
+        self._fingerprints = hashlib.sha256(b"redrive fingerprints" + keys[0]).digest()
 
 
 def new_key() -> bytes:

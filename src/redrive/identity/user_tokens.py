@@ -20,6 +20,7 @@ from redrive.database import Database, Queries, Row
 from redrive.errors import Problem, ProblemCode
 from redrive.identity import passwords, tokens
 from redrive.identity.authentication import USER_TOKEN
+from redrive.identity.login_attempts import LoginAttempts
 
 queries = Queries.beside(__file__, "rights.sql")
 principals = Queries.beside(__file__)
@@ -39,6 +40,11 @@ class Login:
     name: str | None = None
     account_id: str | None = None
     account_name: str | None = None
+
+    @property
+    def who(self) -> str:
+        """Whom the login names, as it names it."""
+        return self.user_id or f"{self.account_id or self.account_name or ''}/{self.name or ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +68,28 @@ class IssuedToken:
     expires_at: datetime
 
 
-def check_login(db: Database, login: Login) -> Row:
+class LoginRefused(Problem):
+    """A login that was not proved, the same for everybody outside; the trail keeps whose it was."""
+
+    def __init__(self, login: Login, user: Row | None) -> None:
+        super().__init__(
+            ProblemCode.UNAUTHENTICATED, "The username or password is wrong.", reason="wrong_password"
+        )
+        self.tried = login.who
+        self.account_id: str | None = user.account_id if user is not None else None
+        self.user_id: str | None = user.id if user is not None else None
+
+
+def check_login(
+    db: Database, login: Login, *, attempts: LoginAttempts | None = None, address: str = ""
+) -> Row:
     """Return the user that ``login`` proves to be (id, account_id, name); refuse it in one way whatever is wrong.
 
-    Takes tens of milliseconds of a processor on purpose, and holds no connection for that time.
+    Takes tens of milliseconds of a processor on purpose, and holds no connection for that time. ``attempts`` makes
+    those wait who send many wrong passwords from ``address``.
     """
+    if attempts is not None:
+        attempts.begin(login.who, address)
     named = {
         "user_id": login.user_id,
         "name": login.name,
@@ -81,9 +104,9 @@ def check_login(db: Database, login: Login) -> Row:
     stored = user.password_hash if user is not None else spare
     fits = passwords.password_fits(stored, login.password)
     if user is None or not fits or not user.enabled:
-        raise Problem(
-            ProblemCode.UNAUTHENTICATED, "The username or password is wrong.", reason="wrong_password"
-        )
+        raise LoginRefused(login, user)
+    if attempts is not None:
+        attempts.succeeded(login.who, address)
     return user
 
 
@@ -97,7 +120,8 @@ def issue(conn: Connection, user_id: str, tenant_id: int | None) -> IssuedToken:
             hint="use one of them, or revoke some",
             reason="tokens",
         )
-    made = IssuedToken(USER_TOKEN + secrets.token_urlsafe(36), user_id, now(), now() + LIFE)
+    present = now()
+    made = IssuedToken(USER_TOKEN + secrets.token_urlsafe(36), user_id, present, present + LIFE)
     conn.execute(
         queries.insert_user_token,
         {

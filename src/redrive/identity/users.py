@@ -1,8 +1,9 @@
 """Users of an account, and their groups: made, shown, disabled, deleted. Every change is in the audit trail.
 
 Names are unique in their account; a user is found by its name or its id. The account's root user may everything and
-can neither be disabled nor deleted. Disabling a user ends its tokens; its key pairs are refused within
-``authentication.CACHE_SECONDS``. What belongs to another account answers as if it did not exist.
+can neither be disabled nor deleted. Disabling a user ends its tokens and temporary key pairs; its key pairs are
+refused within ``authentication.CACHE_SECONDS``, until it is enabled again. What belongs to another account answers as
+if it did not exist.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ accounts = Queries.beside(__file__)
 PAGE_LIMIT = 1000
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 128
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. @-]{0,63}")
+_ID = re.compile(r"[0-9a-f]{32}")
 _DESCRIPTION = 255
 
 Connection = psycopg.Connection[Any]
@@ -56,10 +58,20 @@ class Group:
     members: list[str]
 
 
-def list_users(conn: Connection, account_id: str, wanted: str | None = None) -> list[User]:
-    """Return the account's users in order of name; ``wanted``: only the one with this name or id."""
-    rows = conn.execute(queries.users, {"account_id": account_id, "wanted": wanted, "limit": PAGE_LIMIT})
-    return [User(*row) for row in rows.fetchall()]
+def list_users(
+    conn: Connection,
+    account_id: str,
+    wanted: str | None = None,
+    *,
+    after: str | None = None,
+    limit: int = PAGE_LIMIT,
+) -> list[User]:
+    """Return a page of the account's users in order of name, behind the name ``after``.
+
+    ``wanted``: only the one with this name or id.
+    """
+    named = {"account_id": account_id, "wanted": wanted, "after": after, "limit": min(limit, PAGE_LIMIT)}
+    return [User(*row) for row in conn.execute(queries.users, named).fetchall()]
 
 
 def get_user(conn: Connection, account_id: str, wanted: str) -> User:
@@ -115,12 +127,17 @@ def change_user(
     conn.execute(queries.set_user, values)
     if enabled is False:
         conn.execute(queries.end_tokens_of_user, {"id": user.id})
-    record_change(conn, who, "iam:users:update", user.name, detail={"enabled": enabled})
+    record_change(conn, who, "iam:users:update", user.name, detail=_said(enabled, description))
     return get_user(conn, account_id, user.id)
 
 
+def _said(enabled: bool | None, description: str | None) -> dict[str, Any]:
+    told = {"enabled": enabled, "description": description}
+    return {name: value for name, value in told.items() if value is not None}
+
+
 def set_password(conn: Connection, account_id: str, wanted: str, password: str, *, who: By) -> None:
-    """Give a user another password; its tokens end."""
+    """Give a user another password; its tokens end, and the temporary key pairs got with them."""
     user = get_user(conn, account_id, wanted)
     check_password(password)
     conn.execute(accounts.set_password, {"id": user.id, "password_hash": passwords.hash_password(password)})
@@ -144,10 +161,20 @@ def delete_user(conn: Connection, account_id: str, wanted: str, *, who: By) -> N
     record_change(conn, who, "iam:users:delete", user.name)
 
 
-def list_groups(conn: Connection, account_id: str, wanted: str | None = None) -> list[Group]:
-    """Return the account's groups in order of name; ``wanted``: only the one with this name or id."""
-    rows = conn.execute(queries.groups, {"account_id": account_id, "wanted": wanted, "limit": PAGE_LIMIT})
-    return [Group(*row) for row in rows.fetchall()]
+def list_groups(
+    conn: Connection,
+    account_id: str,
+    wanted: str | None = None,
+    *,
+    after: str | None = None,
+    limit: int = PAGE_LIMIT,
+) -> list[Group]:
+    """Return a page of the account's groups in order of name, behind the name ``after``.
+
+    ``wanted``: only the one with this name or id.
+    """
+    named = {"account_id": account_id, "wanted": wanted, "after": after, "limit": min(limit, PAGE_LIMIT)}
+    return [Group(*row) for row in conn.execute(queries.groups, named).fetchall()]
 
 
 def get_group(conn: Connection, account_id: str, wanted: str) -> Group:
@@ -212,11 +239,14 @@ def check_name(name: str) -> None:
     """Refuse a name that could not be told from others at a glance."""
     if _NAME.fullmatch(name) is None:
         raise invalid("name", "1 to 64 letters, digits, blanks, _ . @ -, the first a letter or digit", name)
+    if _ID.fullmatch(name) is not None:
+        # Things are found by name or id: nobody may take the id of another for a name.
+        raise invalid("name", "something else than 32 hex digits, which ids are", name)
 
 
 def check_description(text: str) -> None:
     """Refuse a description that is no line of text."""
-    if len(text) > _DESCRIPTION or not (text.isprintable() or not text):
+    if len(text) > _DESCRIPTION or not text.isprintable():
         raise invalid("description", f"at most {_DESCRIPTION} printable characters")
 
 

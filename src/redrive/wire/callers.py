@@ -10,9 +10,12 @@ from redrive.identity.access import Denied, Principal, require_place
 from redrive.identity.audit import By, Refusal, Refusals, by
 from redrive.identity.conditions import Context
 from redrive.identity.decisions import context_of
+from redrive.identity.login_attempts import REASON as TOO_MANY_LOGINS
+from redrive.identity.user_tokens import LoginRefused
 from redrive.wire.refusals import request_id
 
 _AUDITED = (ProblemCode.UNAUTHENTICATED, ProblemCode.FORBIDDEN)
+_AUDITED_REASONS = (TOO_MANY_LOGINS,)
 _CLAIMED = 80
 
 
@@ -53,7 +56,7 @@ def who(request: Request, principal: Principal, surface: str) -> By:
 
 def note_refusal(request: Request, problem: Problem, surface: str) -> None:
     """Put a refusal into the audit trail where it is one of who may what; never fails a request."""
-    if problem.code not in _AUDITED:
+    if problem.code not in _AUDITED and problem.reason not in _AUDITED_REASONS:
         return
     refusals: Refusals = request.app.state.parts.refusals
     state = request.scope.get("state", {})
@@ -64,6 +67,8 @@ def note_refusal(request: Request, problem: Problem, surface: str) -> None:
         caller = By(
             "unknown",
             surface,
+            account_id=problem.account_id if isinstance(problem, LoginRefused) else None,
+            user_id=problem.user_id if isinstance(problem, LoginRefused) else None,
             access_key=state.get("claimed"),
             address=address_of(request),
             request_id=request_id(request),
@@ -72,6 +77,8 @@ def note_refusal(request: Request, problem: Problem, surface: str) -> None:
         action, resource, reason = problem.action, problem.resource, problem.decision.reason
     else:
         action, resource, reason = _route(request), "", problem.reason or problem.code.value
+    if isinstance(problem, LoginRefused):
+        resource = f"user {problem.tried}"
     refusals.add(Refusal(caller, action, resource, reason, {"detail": problem.detail[:300]}))
 
 

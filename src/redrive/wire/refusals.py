@@ -7,6 +7,7 @@ never the text.
 
 from __future__ import annotations
 
+import re
 import uuid
 
 import structlog
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 _SHOWN = 80
 #: So many fields are named in one refusal; a body can have a million wrong ones.
 _MOST_FIELDS = 20
+#: Fields whose values no answer repeats.
+_SECRET = re.compile(r"password|secret|token", re.IGNORECASE)
 _BY_STATUS = {
     401: ProblemCode.UNAUTHENTICATED,
     403: ProblemCode.FORBIDDEN,
@@ -70,6 +73,8 @@ def _field(item: dict[str, object]) -> FieldProblem:
     for part in parts[1:] or parts:
         name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else str(part)
     given = item.get("input")
-    got = "" if item.get("type") == "missing" or isinstance(given, dict | list) else str(given)
+    # What stands in a field that is not known may be a secret under a misspelt name.
+    hidden = item.get("type") in ("missing", "extra_forbidden") or _SECRET.search(name) is not None
+    got = "" if hidden or isinstance(given, dict | list) else str(given)
     got = got if len(got) <= _SHOWN else got[: _SHOWN - 3] + "..."
     return FieldProblem(name, str(item.get("msg", "another value")), got)

@@ -6,6 +6,9 @@ request with the key, while the first is at work, waits up to ``WAIT_SECONDS`` f
 409; one with another method, path, query or body gets 422. A refused request (any ``Problem``) does not use
 up its key. Keys are the tenant's own and are kept for a day.
 
+Calls about identities (``AccountOnce``) carry and answer secrets. Their kept answers are sealed with the master key,
+are for the very caller that they were made for, and what is kept of their bodies says nothing about a password.
+
 A route that changes something is written as::
 
     @router.post("/things")
@@ -30,8 +33,9 @@ from starlette.responses import Response
 
 from redrive.database import Database, Queries
 from redrive.errors import Problem, ProblemCode, invalid
-from redrive.identity.access import Principal
-from redrive.wire.native.auth import Caller
+from redrive.identity.access import NO_TENANT, Principal
+from redrive.identity.sealing import SealBroken, Sealer
+from redrive.wire.native.auth import AccountCaller, Caller
 
 queries = Queries.beside(__file__, "idempotency.sql")
 
@@ -50,6 +54,8 @@ class OneRequest:
     tenant_id: int
     key: str | None
     request_hash: bytes
+    #: Seals what is kept of the answer, where it may hold secrets.
+    sealer: Sealer | None = None
 
     def answer(self, work: Callable[[psycopg.Connection[Any]], Answer]) -> Response:
         """Return the answer of ``work(conn)``, which runs in a transaction; or the one it gave before.
@@ -82,7 +88,7 @@ class OneRequest:
             found = conn.execute(queries.find, named).fetchone()
         if found is None or bytes(found.request_hash) != self.request_hash:
             return None
-        return _render(found.status, bytes(found.body), {"Idempotency-Replayed": "true"})
+        return _render(found.status, self._opened(bytes(found.body)), {"Idempotency-Replayed": "true"})
 
     def _once(
         self, conn: psycopg.Connection[Any], work: Callable[[psycopg.Connection[Any]], Answer]
@@ -96,7 +102,8 @@ class OneRequest:
         if claimed.fetchone() is None:
             return self._earlier(conn, named)
         status, body = _bytes_of(work(conn))
-        conn.execute(queries.keep, {**named, "status": status, "body": body})
+        kept = body if self.sealer is None else self.sealer.seal(body, self._place())
+        conn.execute(queries.keep, {**named, "status": status, "body": kept})
         return status, body, False
 
     def _earlier(self, conn: psycopg.Connection[Any], named: dict[str, Any]) -> tuple[int, bytes, bool]:
@@ -110,7 +117,23 @@ class OneRequest:
                 hint="use a new key for a new request",
                 reason="idempotency_key_reused",
             )
-        return found.status, bytes(found.body), True
+        return found.status, self._opened(bytes(found.body)), True
+
+    def _place(self) -> str:
+        return f"idempotency_keys.body/{self.tenant_id}/{self.key}"
+
+    def _opened(self, kept: bytes) -> bytes:
+        if self.sealer is None:
+            return kept
+        try:
+            return self.sealer.open(kept, self._place())
+        except SealBroken:
+            raise Problem(
+                ProblemCode.CONFLICT,
+                "the answer was sealed with a master key that is gone; the request was done",
+                hint="look what there is, and use a new key for a new request",
+                reason="idempotency_answer_sealed",
+            ) from None
 
 
 async def one_request(request: Request, caller: Caller) -> OneRequest:
@@ -120,18 +143,39 @@ async def one_request(request: Request, caller: Caller) -> OneRequest:
 
 def once_with(request: Request, caller: Principal, body: bytes) -> OneRequest:
     """Return the request as something that can be done once; ``body`` stands for what it carried."""
-    key = request.headers.get("idempotency-key")
     db: Database = request.app.state.parts.db
+    key = _key_of(request)
     if key is None:
         return OneRequest(db, caller.tenant_id, None, b"")
-    if not 0 < len(key) <= _LONGEST_KEY or not key.isascii() or not key.isprintable():
-        raise invalid("Idempotency-Key", f"1 to {_LONGEST_KEY} printable ASCII characters", key)
     digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
     digest.update(body)
     return OneRequest(db, caller.tenant_id, key, digest.digest())
 
 
 Once: TypeAlias = Annotated[OneRequest, Depends(one_request)]
+
+
+async def one_account_request(request: Request, caller: AccountCaller) -> OneRequest:
+    """Return a request about identities as something that can be done once. A FastAPI dependency."""
+    db: Database = request.app.state.parts.db
+    sealer: Sealer = request.app.state.parts.sealer
+    # Without a project the keys are the account's: numbers that no tenant has.
+    place = caller.tenant_id if caller.tenant_id != NO_TENANT else -int(caller.account_id[:15], 16)
+    key = _key_of(request)
+    if key is None:
+        return OneRequest(db, place, None, b"", sealer)
+    head = f"{caller.user_id} {caller.access_key}\n{request.method} {request.url.path}?{request.url.query}\n"
+    return OneRequest(db, place, key, sealer.fingerprint(head.encode() + await request.body()), sealer)
+
+
+AccountOnce: TypeAlias = Annotated[OneRequest, Depends(one_account_request)]
+
+
+def _key_of(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise invalid("Idempotency-Key", f"1 to {_LONGEST_KEY} printable ASCII characters", key)
+    return key
 
 
 def _bytes_of(answer: Answer) -> tuple[int, bytes]:

@@ -146,6 +146,8 @@ def render_error(request: Request, error: Exception) -> Response:
 class NativeRoute(APIRoute):
     """A route whose refusals are problem+json, with a limit on the body, which only a known caller's is read."""
 
+    #: Whether the caller must be known before a body is read.
+    asks_first: ClassVar[bool] = True
     #: The longest body; None where the route reads its body itself, with a limit of its own.
     body_bytes: ClassVar[int | None] = 1024 * 1024
 
@@ -155,7 +157,7 @@ class NativeRoute(APIRoute):
 
         async def handle_or_refuse(request: Request) -> Response:
             try:
-                if self.body_field is not None:
+                if self.asks_first and self.body_field is not None:
                     # The framework reads and parses a body before it asks who calls.
                     await run_in_threadpool(account_principal, request)
                 return await handle(request if self.body_bytes is None else limited(request, self.body_bytes))
@@ -171,6 +173,13 @@ class StreamingRoute(NativeRoute):
     """A route that asks who calls and reads its body by itself."""
 
     body_bytes = None
+
+
+class LoginRoute(NativeRoute):
+    """A route whose body is the proof of who calls: read from everybody, and small."""
+
+    asks_first = False
+    body_bytes = 16 * 1024
 
 
 Refusal = Callable[[Request, Problem], Response]
