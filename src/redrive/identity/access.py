@@ -14,7 +14,7 @@ nothing.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -101,6 +101,8 @@ class Principal:
     open: bool = True
     #: The networks from which the tenant's calls may come; None: from anywhere.
     allowed_from: tuple[str, ...] | None = None
+    #: The ways by which the tenant's workspace is reached, and from which networks (None: from anywhere).
+    endpoints: Mapping[str, Sequence[str] | None] = field(default_factory=lambda: MappingProxyType({}))
 
     def at(self, request: Context) -> Principal:
         """Return the same principal, with what is known of its request."""
@@ -108,14 +110,13 @@ class Principal:
 
     def may_come_from(self, address: str) -> bool:
         """Return whether a call may come from an address; what is no address comes from nowhere."""
-        if self.allowed_from is None:
-            return True
-        try:
-            found = ipaddress.ip_address(address)
-        except ValueError:
+        return _is_within(self.allowed_from, address)
+
+    def may_come_through(self, workspace_id: str, way: str, address: str) -> bool:
+        """Return whether a call may come through an access endpoint, from an address."""
+        if workspace_id != self.workspace_id or way not in self.endpoints:
             return False
-        plain = getattr(found, "ipv4_mapped", None) or found
-        return any(plain in ipaddress.ip_network(each) for each in self.allowed_from)
+        return _is_within(self.endpoints[way], address)
 
     @property
     def limited(self) -> bool:
@@ -281,6 +282,28 @@ def require_open(principal: Principal) -> None:
             "the project's workspace is not registered, or is locked: its data cannot be reached",
             hint="register the workspace (or unlock it), then call again",
             reason="workspace",
+        )
+
+
+def _is_within(networks: Sequence[str] | None, address: str) -> bool:
+    if networks is None:
+        return True
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    plain = getattr(found, "ipv4_mapped", None) or found
+    return any(plain in ipaddress.ip_network(each) for each in networks)
+
+
+def require_endpoint(principal: Principal, through: tuple[str, str], address: str) -> None:
+    """Refuse calls through an access endpoint that is not the caller's, is closed, or is not for its network."""
+    if not principal.may_come_through(*through, address):
+        raise Problem(
+            ProblemCode.FORBIDDEN,
+            "this access endpoint is not open to the caller",
+            hint="use the address that a query of the workspace tells, from one of its networks",
+            reason="network",
         )
 
 

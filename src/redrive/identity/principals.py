@@ -41,6 +41,7 @@ def principal_of(row: Row, key: Row | None = None) -> Principal:
         workspace_id=row.workspace_id or "",
         open=bool(row.open),
         allowed_from=None if row.allowed_from is None else tuple(str(each) for each in row.allowed_from),
+        endpoints={way: opened["from"] for way, opened in (row.endpoints or {}).items()},
         root=row.root,
         layers=tuple(layers or ()),
         known=context_of(

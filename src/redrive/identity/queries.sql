@@ -97,6 +97,7 @@ select id, access_key from revoked
 select k.id as key_id, k.access_key, k.secret, k.name as actor, k.layers, k.expires_at as key_expires_at,
        k.token_hash,
        t.id as tenant_id, t.project_id, t.project_name, t.org_id, t.workspace_id, t.open, t.allowed_from,
+       (select w.endpoints from workspaces w where w.tenant_id = t.id) as endpoints,
        u.account_id, c.name as account_name,
        u.id as user_id, u.name as user_name, u.root,
        r.policies
@@ -117,6 +118,7 @@ where k.access_key = %(access_key)s and k.revoked_at is null
 select k.id as key_id, k.access_key, k.secret, k.name as actor, k.layers, k.expires_at as key_expires_at,
        k.token_hash,
        t.id as tenant_id, t.project_id, t.project_name, t.org_id, t.workspace_id, t.open, t.allowed_from,
+       (select w.endpoints from workspaces w where w.tenant_id = t.id) as endpoints,
        u.account_id, c.name as account_name,
        u.id as user_id, u.name as user_name, u.root,
        r.policies, x.expires_at
@@ -136,6 +138,7 @@ where x.hash = %(hash)s and k.revoked_at is null
 -- name: principal_by_user_token
 -- The owner of a token got with a password. No tenant: it is for the account.
 select t.id as tenant_id, t.project_id, t.project_name, t.org_id, t.workspace_id, t.open, t.allowed_from,
+       (select w.endpoints from workspaces w where w.tenant_id = t.id) as endpoints,
        u.account_id, c.name as account_name,
        u.id as user_id, u.name as user_name, u.root,
        r.policies, x.issued_at, x.expires_at
@@ -160,6 +163,7 @@ where k.access_key = %(access_key)s and t.account_id = %(account_id)s and k.revo
 -- name: principal_of_user
 -- A user as it stands, for a project or (without one) for its account.
 select t.id as tenant_id, t.project_id, t.project_name, t.org_id, t.workspace_id, t.open, t.allowed_from,
+       (select w.endpoints from workspaces w where w.tenant_id = t.id) as endpoints,
        u.account_id, c.name as account_name,
        u.id as user_id, u.name as user_name, u.root, u.enabled,
        r.policies

@@ -34,7 +34,7 @@ from redrive.wire.native import (
     tokens,
 )
 from redrive.wire.native.problems import add_handlers
-from redrive.wire.requests import CountRequests, NameRequests, RawPaths
+from redrive.wire.requests import AccessEndpoints, CountRequests, NameRequests, RawPaths
 
 #: Everything that answers. Routes are tried in order: the calls that come thousands of times a second go first.
 ROUTERS: tuple[APIRouter, ...] = (
@@ -83,5 +83,6 @@ def create_app(parts: Any, kinds: Sequence[Kind] = ()) -> FastAPI:
     add_handlers(app, {**UNKNOWN_CALLS, **UNKNOWN_HUAWEI_CALLS})
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_middleware(RawPaths, prefixes=tuple(UNKNOWN_HUAWEI_CALLS))
+    app.add_middleware(AccessEndpoints)
     app.add_middleware(NameRequests)
     return app

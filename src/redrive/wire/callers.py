@@ -6,7 +6,7 @@ from starlette.requests import Request
 
 from redrive.clock import now
 from redrive.errors import Problem, ProblemCode
-from redrive.identity.access import Denied, Principal, require_place
+from redrive.identity.access import Denied, Principal, require_endpoint, require_place
 from redrive.identity.audit import By, Refusal, Refusals, by
 from redrive.identity.conditions import Context
 from redrive.identity.decisions import context_of
@@ -23,6 +23,9 @@ def seen(request: Request, principal: Principal) -> Principal:
     """Return the caller with what is known of its request, and remember it; refuse it from a forbidden network."""
     caller = principal.at(context_of_request(request))
     request.scope.setdefault("state", {})["principal"] = caller
+    through = request.scope["state"].get("through")
+    if through is not None:
+        require_endpoint(caller, through, address_of(request))
     require_place(caller, address_of(request))
     return caller
 

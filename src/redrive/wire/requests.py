@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _HEADER = "x-request-id"
 #: An id of the caller's is taken over where it cannot do harm in a log.
+_ENDPOINT = re.compile(rb"/access/([0-9a-f]{32})/(internet|dedicated)(/.*)", re.DOTALL)
 _SLASH = re.compile("%2f", re.IGNORECASE)
 _HARMLESS = re.compile(rb"^[A-Za-z0-9._-]{8,64}$")
 
@@ -41,6 +42,29 @@ class NameRequests:
             await send(message)
 
         await self.app(scope, receive, send_named)
+
+
+class AccessEndpoints:
+    """Takes calls through the access endpoint of a workspace: ``/access/<workspace>/<way>/<path of the call>``.
+
+    The call goes on without the prefix; what it came through stands in ``scope["state"]["through"]`` for those who
+    check whether the caller may use it, and the path as it was signed in ``scope["state"]["raw_path"]``.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and scope["raw_path"].startswith(b"/access/"):
+            found = _ENDPOINT.fullmatch(scope["raw_path"])
+            if found is not None:
+                workspace_id, way, rest = found.groups()
+                state = scope.setdefault("state", {})
+                state["through"] = workspace_id.decode(), way.decode()
+                state["raw_path"] = scope["raw_path"]
+                scope["raw_path"], scope["path"] = rest, unquote(rest.decode("latin-1"))
+        await self.app(scope, receive, send)
 
 
 class RawPaths:

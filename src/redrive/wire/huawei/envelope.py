@@ -27,6 +27,7 @@ from redrive.identity.access import Denied
 from redrive.wire.bodies import limited
 from redrive.wire.callers import note_refusal
 from redrive.wire.huawei.codes import GATEWAY, Surface
+from redrive.wire.huawei.language import in_language, language_of
 from redrive.wire.refusals import log_bug, problem_of, request_id
 
 #: The body of a signed call is read as a whole, so there is a limit to it.
@@ -52,6 +53,7 @@ def refuse(request: Request, problem: Problem, surface: Surface) -> Response:
         words = f"{_UNKNOWN}{problem.detail}" + (
             f", canonicalRequest: {problem.hint}" if problem.hint else ""
         )
+    words = in_language(request, problem, words)
     limit = _LONGEST_HELP if problem.code is ProblemCode.UNAUTHENTICATED else _LONGEST_MESSAGE
     body = {"error_code": code, "error_msg": words[:limit], "request_id": request_id(request)}
     if isinstance(problem, Denied):
@@ -71,12 +73,11 @@ def refuse_bug(request: Request, error: BaseException, surface: Surface) -> Resp
     return render(body, 500)
 
 
-def refuse_as_keystone(problem: Problem, status: int) -> Response:
+def refuse_as_keystone(request: Request, problem: Problem, status: int) -> Response:
     """Return the answer of Keystone's calls for ``problem``."""
-    title = HTTPStatus(status).phrase
-    return render(
-        {"error": {"message": problem.detail[:_LONGEST_MESSAGE], "code": status, "title": title}}, status
-    )
+    words = in_language(request, problem, problem.detail)[:_LONGEST_MESSAGE]
+    error = {"message": words, "code": status, "title": HTTPStatus(status).phrase}
+    return render({"error": error}, status)
 
 
 class HuaweiRoute(APIRoute):
@@ -99,6 +100,7 @@ class HuaweiRoute(APIRoute):
 
         async def handle_or_refuse(request: Request) -> Response:
             try:
+                language_of(request)
                 return await handle(limited(request, self.body_bytes))
             except ClientDisconnect:
                 raise

@@ -38,12 +38,14 @@ class KeystoneRoute(HuaweiRoute):
 
     def answer_problem(self, request: Request, problem: Problem) -> Response:
         """Return the answer for a problem."""
-        return refuse_as_keystone(problem, STATUS[problem.code])
+        return refuse_as_keystone(request, problem, STATUS[problem.code])
 
     def answer_bug(self, request: Request, error: BaseException) -> Response:
         """Return the answer for any other exception."""
         name = log_bug(request, error)
-        return refuse_as_keystone(Problem(ProblemCode.UNAVAILABLE, f"internal error, request {name}"), 500)
+        return refuse_as_keystone(
+            request, Problem(ProblemCode.UNAVAILABLE, f"internal error, request {name}"), 500
+        )
 
 
 class IamRoute(HuaweiRoute):
