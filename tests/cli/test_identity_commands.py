@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -113,24 +114,21 @@ def test_no_command_takes_a_password_from_its_arguments(operator: Operator) -> N
 def test_a_password_that_is_typed_does_not_show(operator: Operator) -> None:
     leader, follower = pty.openpty()
     command = "from redrive.cli import main; main()"
-    words = ["identity", "users", "create", "carl", *operator.place]
-    process = subprocess.Popen(
-        [sys.executable, "-c", command, *words], stdin=follower, stdout=follower, stderr=follower
-    )
-    os.close(follower)
-    said = b""
-    while said.count(b"Password:") < 1:
-        said += os.read(leader, 1024)
-    os.write(leader, f"{PASSWORD}\n".encode())
-    while b"onfirm" not in said and b"epeat" not in said:
-        said += os.read(leader, 1024)
-    os.write(leader, f"{PASSWORD}\n".encode())
-    try:
-        while True:
-            said += os.read(leader, 1024)
-    except OSError:
-        pass
-    assert process.wait(30) == 0, said
+    words = [sys.executable, "-c", command, "identity", "users", "create", "carl", *operator.place]
+    with subprocess.Popen(
+        words, stdin=follower, stdout=follower, stderr=follower, start_new_session=True
+    ) as process:
+        os.close(follower)
+        said = b""
+        # The blank comes when the echo is off; what is typed before that is thrown away.
+        for prompt in (b"Password: ", b"confirmation: "):
+            while prompt not in said:
+                said += os.read(leader, 1024)
+            os.write(leader, f"{PASSWORD}\n".encode())
+        with contextlib.suppress(OSError):
+            while found := os.read(leader, 1024):
+                said += found
+        assert process.wait(30) == 0, said
     os.close(leader)
     assert PASSWORD.encode() not in said and b"Made the user carl" in said
 
