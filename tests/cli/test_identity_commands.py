@@ -155,6 +155,14 @@ def test_policies_are_written_attached_and_explained(operator: Operator, tmp_pat
     assert may.exit_code == 0 and "allowed by identity-based policy" in may.stdout and "reads" in may.stdout
     not_ = operator.runs("identity", "simulate", "enos:asset:write", "enos:x:y:asset:a1", "--user", "anna")
     assert not_.exit_code == 1 and "NOT allowed: implicit deny" in not_.stdout
+    nowhere = operator.runs("identity", "simulate", "redrive:jobs:retry", "--user", "anna")
+    assert nowhere.exit_code == 1
+    assert "it allows redrive:jobs:retry on redrive:*:*:job:timeseries.*" in nowhere.stdout
+    somewhere = "redrive:*:*:job:timeseries.deletion"
+    assert (
+        operator.runs("identity", "simulate", "redrive:jobs:retry", somewhere, "--user", "anna").exit_code
+        == 0
+    )
     asked = operator.runs("identity", "simulate", "redrive:jobs:cancel", "--user", "anna", "--json")
     assert asked.exit_code == 1 and json.loads(asked.stdout)["decision"]["allowed"] is False
     operator.identity("detach", "timeseries-operator", "--user", "anna", "--project", "local-1")

@@ -171,6 +171,8 @@ def simulate_action(
             rests = f" ({layer.decision.matched.words()})" if layer.decision.matched else ""
             typer.echo(f"  {layer.name}: {layer.decision.reason}{rests}")
             typer.echo(f"    made of {', '.join(layer.policies) or 'no policies'}")
+            if not layer.decision.allowed and layer.resources:
+                typer.echo(f"    it allows {action} on {', '.join(layer.resources)}")
     if not answer.decision.allowed:
         raise typer.Exit(1)
 
