@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -113,25 +114,21 @@ def test_no_command_takes_a_password_from_its_arguments(operator: Operator) -> N
 def test_a_password_that_is_typed_does_not_show(operator: Operator) -> None:
     leader, follower = pty.openpty()
     command = "from redrive.cli import main; main()"
-    words = ["identity", "users", "create", "carl", *operator.place]
-    process = subprocess.Popen(
-        [sys.executable, "-c", command, *words], stdin=follower, stdout=follower, stderr=follower
-    )
-    os.close(follower)
-    said = b""
-    # The blank behind the colon comes when the terminal has stopped to show what is typed, and has dropped the rest.
-    while b"Password: " not in said:
-        said += os.read(leader, 1024)
-    os.write(leader, f"{PASSWORD}\n".encode())
-    while b"confirmation: " not in said:
-        said += os.read(leader, 1024)
-    os.write(leader, f"{PASSWORD}\n".encode())
-    try:
-        while True:
-            said += os.read(leader, 1024)
-    except OSError:
-        pass
-    assert process.wait(30) == 0, said
+    words = [sys.executable, "-c", command, "identity", "users", "create", "carl", *operator.place]
+    with subprocess.Popen(
+        words, stdin=follower, stdout=follower, stderr=follower, start_new_session=True
+    ) as process:
+        os.close(follower)
+        said = b""
+        # The blank comes when the echo is off; what is typed before that is thrown away.
+        for prompt in (b"Password: ", b"confirmation: "):
+            while prompt not in said:
+                said += os.read(leader, 1024)
+            os.write(leader, f"{PASSWORD}\n".encode())
+        with contextlib.suppress(OSError):
+            while found := os.read(leader, 1024):
+                said += found
+        assert process.wait(30) == 0, said
     os.close(leader)
     assert PASSWORD.encode() not in said and b"Made the user carl" in said
 
@@ -158,6 +155,14 @@ def test_policies_are_written_attached_and_explained(operator: Operator, tmp_pat
     assert may.exit_code == 0 and "allowed by identity-based policy" in may.stdout and "reads" in may.stdout
     not_ = operator.runs("identity", "simulate", "enos:asset:write", "enos:x:y:asset:a1", "--user", "anna")
     assert not_.exit_code == 1 and "NOT allowed: implicit deny" in not_.stdout
+    nowhere = operator.runs("identity", "simulate", "redrive:jobs:retry", "--user", "anna")
+    assert nowhere.exit_code == 1
+    assert "it allows redrive:jobs:retry on redrive:*:*:job:timeseries.*" in nowhere.stdout
+    somewhere = "redrive:*:*:job:timeseries.deletion"
+    assert (
+        operator.runs("identity", "simulate", "redrive:jobs:retry", somewhere, "--user", "anna").exit_code
+        == 0
+    )
     asked = operator.runs("identity", "simulate", "redrive:jobs:cancel", "--user", "anna", "--json")
     assert asked.exit_code == 1 and json.loads(asked.stdout)["decision"]["allowed"] is False
     operator.identity("detach", "timeseries-operator", "--user", "anna", "--project", "local-1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from redrive.database import Database
@@ -155,6 +157,22 @@ def test_a_busy_caller_costs_no_query(db: Database, sealer: Sealer, credentials:
     db.close()
     for _ in range(100):
         assert authenticator.by_secret(credentials.access_key, credentials.secret_key).is_admin
+
+
+def test_what_was_looked_up_before_a_change_is_not_kept_after_it(
+    db: Database, sealer: Sealer, credentials: Credentials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticator = Authenticator(db, sealer)
+    load = authenticator._load_key
+
+    def overtaken(conn: Any, access_key: str) -> Any:
+        row = load(conn, access_key)
+        authenticator.forget_all()  # somebody changed rights meanwhile
+        return row
+
+    monkeypatch.setattr(authenticator, "_load_key", overtaken)
+    authenticator.by_secret(credentials.access_key, credentials.secret_key)
+    assert authenticator.kept_key(credentials.access_key) is None
 
 
 def test_a_wrong_secret_and_a_strange_key_are_refused(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -141,6 +143,38 @@ def test_a_token_of_another_account_is_not_known(account: Account) -> None:
     with account.db.transaction() as conn, pytest.raises(Problem, match="not known"):
         user_tokens.revoke(conn, "f" * 32, text)
     assert account.rows("select 1 from user_tokens")
+
+
+def test_a_flood_of_logins_takes_a_bounded_part_of_the_machine(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account.user("anna")
+    passwords.nobodys_hash()
+    at_work, most, lock = 0, 0, threading.Lock()
+
+    def slowly(stored: str, password: str) -> bool:
+        nonlocal at_work, most
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.1)
+        with lock:
+            at_work -= 1
+        return password == PASSWORD
+
+    monkeypatch.setattr(passwords, "password_fits", slowly)
+
+    def one(_: int) -> str:
+        try:
+            return str(check_login(account.db, Login(PASSWORD, name="anna", account_id=account.id)).name)
+        except Problem as problem:
+            return problem.reason
+
+    with ThreadPoolExecutor(40) as pool:
+        found = list(pool.map(one, range(40)))
+    assert most <= passwords.AT_ONCE
+    assert set(found) == {"anna", "busy"} and found.count("anna") >= passwords.WITH_THOSE_WHO_WAIT
+    assert one(0) == "anna", "all places are free again"
 
 
 def test_living_tokens_have_a_limit(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,10 @@ import os
 import pwd
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, TypeVar
 
 import psycopg
 import typer
@@ -45,6 +45,17 @@ PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")
 ]
 Generate = Annotated[bool, typer.Option("--generate", help="Make a password and print it this once.")]
+
+
+class Named(Protocol):
+    """What has a name."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+
+T = TypeVar("T", bound=Named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,14 @@ def read_document(path: str) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise invalid("FILE", "a policy: a JSON object of at most 1 MiB", path)
+    return found
+
+
+def every(page: Callable[[str | None], list[T]]) -> list[T]:
+    """Return all of a list that comes in pages, each behind the last name of the one before."""
+    found: list[T] = []
+    while more := page(found[-1].name if found else None):
+        found += more
     return found
 
 

@@ -11,6 +11,7 @@ from redrive.cli.accounts import (
     Account,
     AsJson,
     InProject,
+    every,
     moment,
     open_account,
     print_json,
@@ -36,7 +37,8 @@ def list_policies(
 ) -> None:
     """List the account's own policies, then those that are built in."""
     with open_account(data_dir, database_url, config) as account, account.db.transaction() as conn:
-        found = policy_store.list_policies(conn, account.id) + policy_store.list_builtin(conn, account.id)
+        found = every(lambda after: policy_store.list_policies(conn, account.id, after=after))
+        found += policy_store.list_builtin(conn, account.id)
     if as_json:
         print_json([_policy(policy) for policy in found])
         return
@@ -169,6 +171,8 @@ def simulate_action(
             rests = f" ({layer.decision.matched.words()})" if layer.decision.matched else ""
             typer.echo(f"  {layer.name}: {layer.decision.reason}{rests}")
             typer.echo(f"    made of {', '.join(layer.policies) or 'no policies'}")
+            if not layer.decision.allowed and layer.resources:
+                typer.echo(f"    it allows {action} on {', '.join(layer.resources)}")
     if not answer.decision.allowed:
         raise typer.Exit(1)
 

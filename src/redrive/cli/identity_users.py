@@ -11,6 +11,7 @@ from redrive.cli.accounts import (
     AsJson,
     Generate,
     PasswordStdin,
+    every,
     moment,
     open_account,
     print_json,
@@ -36,7 +37,7 @@ def list_users(
 ) -> None:
     """List users in order of name."""
     with open_account(data_dir, database_url, config) as account, account.db.transaction() as conn:
-        found = users.list_users(conn, account.id)
+        found = every(lambda after: users.list_users(conn, account.id, after=after))
     if as_json:
         print_json([dataclasses.asdict(user) for user in found])
         return
@@ -138,7 +139,7 @@ def list_groups(
 ) -> None:
     """List groups in order of name."""
     with open_account(data_dir, database_url, config) as account, account.db.transaction() as conn:
-        found = users.list_groups(conn, account.id)
+        found = every(lambda after: users.list_groups(conn, account.id, after=after))
     if as_json:
         print_json([dataclasses.asdict(group) for group in found])
         return

@@ -98,6 +98,8 @@ class Authenticator:
         self.db = db
         self.sealer = sealer
         self._kept: dict[tuple[str, bytes], _Kept] = {}
+        #: Moves whenever something is forgotten: what was looked up before that is not kept after it.
+        self._forgotten = 0
         self._changing = threading.Lock()
         self._private_key: rsa.RSAPrivateKey | None = None
 
@@ -166,6 +168,7 @@ class Authenticator:
     def forget(self, key_id: int) -> None:
         """Drop what is kept about a key pair; call it after revoking one in this process."""
         with self._changing:
+            self._forgotten += 1
             for name, kept in list(self._kept.items()):
                 if kept.found.principal.key_id == key_id:
                     del self._kept[name]
@@ -173,6 +176,7 @@ class Authenticator:
     def forget_all(self) -> None:
         """Drop everything that is kept; call it after changing rights in this process."""
         with self._changing:
+            self._forgotten += 1
             self._kept.clear()
 
     def _key(self, access_key: str) -> Credential:
@@ -186,7 +190,7 @@ class Authenticator:
         kept = self._kept_now(name)
         if kept is not None:
             return kept
-        asked_at = time.monotonic()
+        asked_at, forgotten = time.monotonic(), self._forgotten
         with self.db.transaction() as conn:
             row = load(conn)
         found = self._credential(row) if name[0] != "user" else _user_token(row)
@@ -197,7 +201,8 @@ class Authenticator:
                 self._kept = {key: old for key, old in self._kept.items() if asked_at < old.until}
                 if len(self._kept) >= _CACHE_ENTRIES:
                     self._kept.clear()
-            self._kept[name] = fresh
+            if forgotten == self._forgotten:
+                self._kept[name] = fresh
         return fresh
 
     def _load_key(self, conn: psycopg.Connection[Any], access_key: str) -> Row:

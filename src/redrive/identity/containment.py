@@ -15,7 +15,7 @@ from redrive.identity.patterns import contains, may_overlap
 from redrive.identity.policies import URN_PARTS, Effect, Policy, Statement
 
 #: Statements and their patterns are compared in pairs; where there are more pairs than this, the answer is no.
-MOST_COMPARISONS = 500_000
+MOST_COMPARISONS = 200_000
 
 _EVERYTHING = "*"
 

@@ -1,14 +1,45 @@
-"""Passwords of users: argon2id with the library's present parameters."""
+"""Passwords of users: argon2id with the library's present parameters.
+
+Checking one takes 64 MiB and a processor for tens of milliseconds, on purpose, and anybody may ask for it. So only
+``AT_ONCE`` are checked at a time in a process and few others wait: who floods the call for tokens must not be able to
+take the memory, or all threads, from those who are in.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import threading
+from collections.abc import Iterator
 from functools import lru_cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from redrive.errors import Problem, ProblemCode
+
+AT_ONCE, WITH_THOSE_WHO_WAIT = 4, 10
+
 _hasher = PasswordHasher()
+_at_work = threading.BoundedSemaphore(AT_ONCE)
+_places = threading.BoundedSemaphore(WITH_THOSE_WHO_WAIT)
+
+
+@contextlib.contextmanager
+def turn() -> Iterator[None]:
+    """Wait for a turn to check a password; refuse where too many wait."""
+    if not _places.acquire(blocking=False):
+        raise Problem(
+            ProblemCode.TOO_MANY,
+            "too many passwords are being checked",
+            hint="try again in a moment",
+            reason="busy",
+        )
+    try:
+        with _at_work:
+            yield
+    finally:
+        _places.release()
 
 
 def new_password() -> str:

@@ -11,6 +11,8 @@ PATTERN_LENGTH = 512
 
 Matcher = Callable[[str], bool]
 
+_WILD = re.compile(r"[*?]")
+
 
 def is_plain(pattern: str) -> bool:
     """Return whether ``pattern`` matches itself only."""
@@ -32,14 +34,22 @@ def matcher(pattern: str, *, ignore_case: bool = False) -> Matcher:
     return lambda text: found(text) is not None
 
 
-@lru_cache(maxsize=16_384)
 def contains(wide: str, narrow: str, *, ignore_case: bool = False) -> bool:
     """Return whether every text that ``narrow`` matches is matched by ``wide``; where that is not plain, False."""
     if ignore_case:
         wide, narrow = wide.lower(), narrow.lower()
-    # The wildcards of the narrow one are letters here: a star is taken only by a star.
-    one = _expression(wide, any_letter="[^*]")
-    return re.compile(one, re.DOTALL).fullmatch(narrow) is not None
+    if wide in ("*", narrow):
+        return True
+    if is_plain(wide) or not narrow.startswith(_WILD.split(wide, maxsplit=1)[0]):
+        return False
+    return _container(wide)(narrow)
+
+
+@lru_cache(maxsize=16_384)
+def _container(wide: str) -> Matcher:
+    # The wildcards of the narrow pattern are letters here: a star is taken only by a star.
+    found = re.compile(_expression(wide, any_letter="[^*]"), re.DOTALL).fullmatch
+    return lambda narrow: found(narrow) is not None
 
 
 def may_overlap(one: str, other: str, *, ignore_case: bool = False) -> bool:
@@ -50,8 +60,8 @@ def may_overlap(one: str, other: str, *, ignore_case: bool = False) -> bool:
         return matcher(other)(one)
     if is_plain(other):
         return matcher(one)(other)
-    heads = [re.split(r"[*?]", pattern, maxsplit=1)[0] for pattern in (one, other)]
-    tails = [re.split(r"[*?]", pattern)[-1] for pattern in (one, other)]
+    heads = [_WILD.split(pattern, maxsplit=1)[0] for pattern in (one, other)]
+    tails = [_WILD.split(pattern)[-1] for pattern in (one, other)]
     return (heads[0].startswith(heads[1]) or heads[1].startswith(heads[0])) and (
         tails[0].endswith(tails[1]) or tails[1].endswith(tails[0])
     )

@@ -16,11 +16,14 @@ import psycopg
 from redrive.database import Queries
 from redrive.errors import Problem, ProblemCode, invalid
 from redrive.identity.access import NO_TENANT
-from redrive.identity.decisions import Decision, context_of
+from redrive.identity.decisions import Decision, Layer, context_of
 from redrive.identity.delegation import user_in
+from redrive.identity.policies import Effect
 from redrive.identity.users import get_user
 
 queries = Queries.beside(__file__)
+
+_MOST_RESOURCES = 50
 
 Connection = psycopg.Connection[Any]
 
@@ -39,11 +42,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class LayerAnswer:
-    """What one layer says, and the policies that it is made of."""
+    """What one layer says, and the policies that it is made of.
+
+    ``resources``: those that its statements allow the action on, where they name any.
+    """
 
     name: str
     policies: list[str]
     decision: Decision
+    resources: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,5 +93,15 @@ def simulate(conn: Connection, account_id: str, asked: Question) -> Answer:
         project=principal.project_name if principal.tenant_id != NO_TENANT else None,
         enabled=user.enabled,
         decision=decision,
-        layers=[LayerAnswer(layer.name, [one.name for one in layer.policies], said) for layer, said in each],
+        layers=[
+            LayerAnswer(
+                layer.name, [one.name for one in layer.policies], said, _resources(layer, asked.action)
+            )
+            for layer, said in each
+        ],
     )
+
+
+def _resources(layer: Layer, action: str) -> list[str]:
+    allowing = [each for _, each in layer.about(action) if each.effect is Effect.ALLOW]
+    return list(dict.fromkeys(name for each in allowing for name in each.resources))[:_MOST_RESOURCES]

@@ -88,8 +88,16 @@ def check_login(
     Takes tens of milliseconds of a processor on purpose, and holds no connection for that time. ``attempts`` makes
     those wait who send many wrong passwords from ``address``.
     """
+    with passwords.turn():
+        if attempts is not None:
+            attempts.begin(login.who, address)
+        user = _proved(db, login)
     if attempts is not None:
-        attempts.begin(login.who, address)
+        attempts.succeeded(login.who, address)
+    return user
+
+
+def _proved(db: Database, login: Login) -> Row:
     named = {
         "user_id": login.user_id,
         "name": login.name,
@@ -105,8 +113,6 @@ def check_login(
     fits = passwords.password_fits(stored, login.password)
     if user is None or not fits or not user.enabled:
         raise LoginRefused(login, user)
-    if attempts is not None:
-        attempts.succeeded(login.who, address)
     return user
 
 

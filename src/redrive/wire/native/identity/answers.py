@@ -184,13 +184,14 @@ class MatchedBody(BaseModel):
 
 
 class LayerBody(BaseModel):
-    """What one layer says: all of them must allow."""
+    """What one layer says: all of them must allow. ``resources``: those that it allows the action on."""
 
     name: str
     policies: list[str]
     allowed: bool
     reason: str
     matched: MatchedBody | None
+    resources: list[str]
 
 
 class SimulationBody(BaseModel):
@@ -281,7 +282,12 @@ def simulation_body(asked: Asking, answer: simulation.Answer) -> SimulationBody:
     return SimulationBody(
         **_decision(answer.decision),
         layers=[
-            LayerBody(name=layer.name, policies=layer.policies, **_decision(layer.decision))
+            LayerBody(
+                name=layer.name,
+                policies=layer.policies,
+                resources=layer.resources,
+                **_decision(layer.decision),
+            )
             for layer in answer.layers
         ],
         user=answer.user,
