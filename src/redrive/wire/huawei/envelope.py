@@ -114,6 +114,12 @@ class HuaweiRoute(APIRoute):
         return handle_or_refuse
 
 
+#: For routes whose body ``json_body`` reads: what the description of the API says of it.
+JSON_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
+}
+
+
 async def json_body(request: Request) -> dict[str, Any]:
     """Return the request's body, an object; a Problem where it is none. A FastAPI dependency."""
     raw = await request.body()

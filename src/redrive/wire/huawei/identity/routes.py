@@ -22,7 +22,7 @@ from redrive.identity.principals import principal_of
 from redrive.wire.callers import claimed, seen
 from redrive.wire.huawei.auth import Caller, not_yours
 from redrive.wire.huawei.codes import STATUS, Surface, surface
-from redrive.wire.huawei.envelope import HuaweiRoute, json_body, refuse_as_keystone, render
+from redrive.wire.huawei.envelope import JSON_BODY, HuaweiRoute, json_body, refuse_as_keystone, render
 from redrive.wire.huawei.identity import catalog as places
 from redrive.wire.huawei.identity import shapes
 from redrive.wire.refusals import log_bug
@@ -89,7 +89,7 @@ def show_version(request: Request) -> Response:
     return render({"version": places.version(_base(request))})
 
 
-@keystone.post("/v3/auth/tokens", status_code=201)
+@keystone.post("/v3/auth/tokens", status_code=201, openapi_extra=JSON_BODY)
 def create_token(request: Request, body: Body) -> Response:
     """Return a token for a user's password, in X-Subject-Token. The body is the proof: no other is looked at."""
     asked = shapes.asked_token(body)
@@ -260,7 +260,7 @@ def show_caller(caller: Caller) -> Response:
     )
 
 
-@sts.post("/v5/decode-authorization-message")
+@sts.post("/v5/decode-authorization-message", openapi_extra=JSON_BODY)
 def decode_message(request: Request, caller: Caller, body: Body) -> Response:
     """Open a sealed refusal of the caller's account."""
     require(caller, "sts::decodeAuthorizationMessage")
@@ -271,7 +271,7 @@ def decode_message(request: Request, caller: Caller, body: Body) -> Response:
     return render({"decoded_message": opened})
 
 
-@iam.post("/v3.0/OS-CREDENTIAL/securitytokens", status_code=201)
+@iam.post("/v3.0/OS-CREDENTIAL/securitytokens", status_code=201, openapi_extra=JSON_BODY)
 def create_temporary_access_key(request: Request, caller: Caller, body: Body) -> Response:
     """Make a key pair for a while, for the caller's own rights and project."""
     if caller.key_id:

@@ -26,7 +26,7 @@ from redrive.services.workspaces.house import load
 from redrive.services.workspaces.model import KINDS
 from redrive.wire.huawei.auth import ProjectCaller
 from redrive.wire.huawei.codes import Surface
-from redrive.wire.huawei.envelope import HuaweiRoute, json_body, render
+from redrive.wire.huawei.envelope import JSON_BODY, HuaweiRoute, json_body, render
 from redrive.wire.huawei.identity.catalog import base_url
 from redrive.wire.huawei.workspace import asked, shapes
 from redrive.wire.huawei.workspace.codes import ACCESS_WORDS, JOB_TYPES, KIND_OF_TYPE, STEP_WORDS, WORKSPACE
@@ -92,7 +92,7 @@ def show_workspace(request: Request, caller: ProjectCaller) -> Response:
     return render(shapes.workspace_body(workspace, task, not why_not, reached.netloc, port))
 
 
-@router.post("/workspaces", status_code=202)
+@router.post("/workspaces", status_code=202, openapi_extra=JSON_BODY)
 def apply_workspace(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Register the project's workspace; the answer is the task."""
     settings, password = asked.registration(body)
@@ -106,7 +106,7 @@ def apply_workspace(request: Request, caller: ProjectCaller, body: Body) -> Resp
     return _task_of(request, job_id, caller.tenant_id)
 
 
-@router.put("/workspaces")
+@router.put("/workspaces", openapi_extra=JSON_BODY)
 def update_workspace(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Change one sort of attribute; a job where something has to be done for it."""
     _require(caller, "workspace:tenants:update")
@@ -154,7 +154,7 @@ def show_lock(request: Request, caller: ProjectCaller) -> Response:
     return render(shapes.lock_body(_db(request).run(lambda conn: load(conn, caller.tenant_id))))
 
 
-@router.put("/workspaces/lock-status")
+@router.put("/workspaces/lock-status", openapi_extra=JSON_BODY)
 def unlock_workspace(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Unlock the workspace."""
     _require(caller, "workspace:tenants:unlock")
@@ -164,7 +164,7 @@ def unlock_workspace(request: Request, caller: ProjectCaller, body: Body) -> Res
     return _task_of(request, job_id, caller.tenant_id)
 
 
-@router.post("/workspaces/enterprise-ids/check")
+@router.post("/workspaces/enterprise-ids/check", openapi_extra=JSON_BODY)
 def check_enterprise_id(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Tell whether an enterprise id is used by another workspace."""
     _require(caller, "workspace:tenants:checkEnterpriseIds")
@@ -173,7 +173,7 @@ def check_enterprise_id(request: Request, caller: ProjectCaller, body: Body) -> 
     return render({"is_used": used, "enterprise_id": name})
 
 
-@router.put("/workspaces/enterprise-id")
+@router.put("/workspaces/enterprise-id", openapi_extra=JSON_BODY)
 def update_enterprise_id(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Give the workspace another enterprise id."""
     _require(caller, "workspace:tenants:update")
@@ -215,7 +215,7 @@ def show_job(request: Request, caller: ProjectCaller, job_id: str) -> Response:
     return render(shapes.task_body(*found))
 
 
-@router.post("/workspace-jobs/{job_id}/actions")
+@router.post("/workspace-jobs/{job_id}/actions", openapi_extra=JSON_BODY)
 def run_action(request: Request, caller: ProjectCaller, job_id: str, body: Body) -> Response:
     """Retry a failed registration or deregistration: a new task of the same job, done steps kept."""
     _require_task(caller, "workspace:jobs:retry", job_id)
@@ -271,7 +271,7 @@ def _steps_asked(
     return read
 
 
-@router.post("/workspace-sub-jobs/batch-delete")
+@router.post("/workspace-sub-jobs/batch-delete", openapi_extra=JSON_BODY)
 def delete_sub_jobs(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Refuse: steps of registrations and deregistrations, all that there are, cannot be deleted."""
     _require_task(caller, "workspace:jobs:deleteSubJobs", "*")
