@@ -85,7 +85,7 @@ class Site:
     def may(self, **scopes: Scope) -> None:
         """Give the caller exactly these permissions."""
         permissions = {Action[name]: scope for name, scope in scopes.items()}
-        rights = rights_from([], own=key_policy(permissions), root=True)
+        rights = rights_from([], layers=[key_policy(permissions)], root=True)
         self.house.callers[self.org_id] = Principal(
             self.tenant_id, "a", "p", self.org_id, "u", 1, "k", "tester", rights
         )
