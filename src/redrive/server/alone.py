@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable
 
 from redrive.identity.credentials import endpoint_of
-from redrive.server import logs
+from redrive.server import logs, memory
 from redrive.server.preparation import arm_failpoints, prepare_database
 from redrive.settings import Settings, require_safe_listener
 
 
 def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Serve the API until SIGTERM or SIGINT. Several may start at once on one database."""
+    memory.return_what_is_free()
     from redrive.server.api import run_api  # noqa: PLC0415
     from redrive.server.listening import listen, port_of  # noqa: PLC0415
 
@@ -29,6 +30,7 @@ def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
 
 def work(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Run units until SIGTERM or SIGINT."""
+    memory.return_what_is_free()
     from redrive.server.worker import run_worker  # noqa: PLC0415
 
     name = f"worker-{os.getpid()}"

@@ -10,13 +10,14 @@ import signal
 import socket
 import sys
 
-from redrive.server import quick_start  # before everything else
+from redrive.server import memory, quick_start  # before everything else
 from redrive.server.lifeline import Lifeline
 
 
 def main(arguments: list[str]) -> None:
     """Run one part until SIGTERM, or until the supervisor is gone."""
     role, argument = arguments
+    memory.return_what_is_free()
     lifeline = Lifeline()
     # A terminal's Ctrl-C reaches the whole group; the supervisor alone decides when its children end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
