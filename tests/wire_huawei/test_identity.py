@@ -199,3 +199,24 @@ def test_calls_that_there_are_not_are_the_gateways_to_refuse(cloud: Cloud) -> No
         answer = cloud.call("GET", path)
         assert (answer.status_code, answer.json()["error_code"]) == (404, "APIGW.0101"), path
     assert cloud.http.get("/v2/x/workspaces").json()["error_code"] == "APIGW.0301"
+
+
+def test_after_ten_wrong_passwords_a_user_is_closed_for_the_address_that_sent_them(cloud: Cloud) -> None:
+    wrong = login("nina", "wrong", cloud.credentials.domain_name, None)
+    statuses = [cloud.http.post("/v3/auth/tokens", json=wrong).status_code for _ in range(11)]
+    assert statuses == [401] * 10 + [429]
+    assert ask(cloud, None).status_code == 201
+
+
+def test_temporary_keys_end_with_the_token_and_stand_in_the_trail(cloud: Cloud) -> None:
+    token = cloud.token()
+    cloud.db.run(
+        lambda conn: conn.execute("update user_tokens set expires_at = now() + interval '20 minutes'")
+    )
+    cloud.parts.authenticator.forget_all()
+    asked = {"methods": ["token"], "token": {"duration_seconds": 3600}}
+    path = "/v3.0/OS-CREDENTIAL/securitytokens"
+    made = cloud.call("POST", path, token=token, json={"auth": {"identity": asked}}).json()["credential"]
+    ends = datetime.fromisoformat(made["expires_at"])
+    assert ends < datetime.now(ends.tzinfo) + timedelta(minutes=21)
+    assert ("huawei", "iam:temporaryKeys:create") in [(row.surface, row.action) for row in cloud.audit()]

@@ -14,7 +14,9 @@ from redrive.errors import Problem
 from redrive.services.timeseries import holds, mover, registry
 from redrive.services.timeseries.assets import Asset, Model
 from redrive.services.timeseries.boxes import Box, Points
+from redrive.services.workspaces import service
 from redrive.services.workspaces.model import Status, WorkspaceSettings
+from redrive.services.workspaces.service import Subnet
 from tests.endpoints.openldap import free_port
 from tests.engine.scene import until
 from tests.timeseries.ingest_scene import batch
@@ -160,3 +162,32 @@ def test_what_is_not_registered_cannot_be_deregistered(project: Project, status:
     with pytest.raises(Problem) as refused:
         project.deregister()
     assert refused.value.reason == "wrong_status" and project.status() is status
+
+
+def test_a_deregistration_of_before_that_is_rerun_erases_nothing(project: Project) -> None:
+    with project.working():
+        project.ended(project.register())
+        former = project.deregister()
+        project.ended(former)
+        project.ended(project.register())
+        fill(project)
+        again = project.db.run(lambda conn: recovery.rerun(conn, project.tenant_id, former, actor="tester"))
+        job = project.ended(again)
+    assert job.failure is not None and job.failure["code"] == "superseded"
+    assert project.status() is Status.REGISTERED and project.workspace().open
+    assert project.one("select count(*) from timeseries_assets") == 201
+
+
+def test_a_failed_registration_of_before_that_is_retried_as_a_job_opens_nothing(project: Project) -> None:
+    with project.working():
+        former = project.register(WorkspaceSettings(subnets=("net-1",)))
+        project.ended(former)
+        project.ended(project.deregister())
+        project.db.run(
+            lambda conn: service.put_subnet(conn, project.tenant_id, Subnet("net-1", "", "10.1.0.0/16"))
+        )
+        project.db.run(lambda conn: recovery.retry(conn, project.tenant_id, former, actor="tester"))
+        job = project.ended(former)
+    assert job.failure is not None and job.failure["code"] == "superseded"
+    assert project.status() is Status.CLOSED and not project.workspace().open
+    assert project.has_schema() == (False, False)

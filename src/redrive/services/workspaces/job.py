@@ -3,6 +3,9 @@
 Each unit is one step, in a phase of its own. At a retry, done steps are kept unless their input has changed: those
 are undone and done again. A deregistration undoes the steps in reverse, with what the registration recorded. It
 begins by waiting until nothing of the tenant runs any more. A step that was never begun has nothing to undo.
+
+Jobs can be retried and rerun by the calls about jobs too, which know nothing of workspaces. So every step first looks
+whether its job is still the one that the workspace is at; one that the workspace has left behind changes nothing.
 """
 
 from __future__ import annotations
@@ -96,8 +99,23 @@ def _workspace(work: Work) -> Workspace:
         return load(conn, work.tenant_id)
 
 
+def _present(work: Work) -> Workspace:
+    """Return the workspace; ``Failure`` where it has gone on since and this job is none of its own any more."""
+    workspace = _workspace(work)
+    own = workspace.task_job_id if work.kind == MODIFICATION else workspace.job_id
+    if own != work.job_id:
+        raise Failure(
+            "superseded",
+            "the workspace has gone on since: this is not its last registration, deregistration or change",
+            hint="ask for it anew: register, change or deregister the workspace",
+            kind=FailureClass.PERMANENT,
+            target="workspace",
+        )
+    return workspace
+
+
 def _do(house: House, work: Work) -> Outcome:
-    step, workspace = BY_NAME[work.label], _workspace(work)
+    step, workspace = BY_NAME[work.label], _present(work)
     former = work.former or work.unit_spec.get("former")
     if former is not None:
         step.undo(house, work, workspace, former)
@@ -127,7 +145,7 @@ def _changed(conn: Connection[Any], job: Job) -> list[int]:
 
 
 def _undo(house: House, work: Work) -> Outcome:
-    workspace = _workspace(work)
+    workspace = _present(work)
     if work.label == CLOSE:
         return _close(house, work, workspace)
     if work.label == CLOSED:

@@ -14,12 +14,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from redrive.errors import Problem, ProblemCode, invalid
-from redrive.identity import sealed_refusals, user_tokens
+from redrive.identity import issuing, sealed_refusals, user_tokens
 from redrive.identity.access import NO_TENANT, Principal, require
 from redrive.identity.authentication import Authenticator, UserToken
-from redrive.identity.keys import create_temporary_key
 from redrive.identity.principals import principal_of
-from redrive.wire.callers import claimed, seen
+from redrive.wire.callers import address_of, claimed, seen, who
 from redrive.wire.huawei.auth import Caller, not_yours
 from redrive.wire.huawei.codes import STATUS, Surface, surface
 from redrive.wire.huawei.envelope import JSON_BODY, HuaweiRoute, json_body, refuse_as_keystone, render
@@ -94,8 +93,9 @@ def create_token(request: Request, body: Body) -> Response:
     """Return a token for a user's password, in X-Subject-Token. The body is the proof: no other is looked at."""
     asked = shapes.asked_token(body)
     claimed(request, asked.login.name or asked.login.user_id or "")
-    db = request.app.state.parts.db
-    user = user_tokens.check_login(db, asked.login)
+    parts = request.app.state.parts
+    db = parts.db
+    user = user_tokens.check_login(db, asked.login, attempts=parts.logins, address=address_of(request))
     with db.transaction() as conn:
         tenant_id = _scope(conn, user.account_id, asked)
         made = user_tokens.issue(conn, user.id, tenant_id)
@@ -290,15 +290,17 @@ def create_temporary_access_key(request: Request, caller: Caller, body: Body) ->
     if not isinstance(seconds, int) or isinstance(seconds, bool):
         raise invalid("auth.identity.token.duration_seconds", "900 to 86400", seconds)
     parts = request.app.state.parts
+    # As everywhere: what a token makes does not outlive it.
+    token: UserToken = parts.authenticator.by_user_token(request.headers["x-auth-token"])
     made = parts.db.run(
-        lambda conn: create_temporary_key(
+        lambda conn: issuing.create_temporary(
             conn,
             parts.sealer,
-            tenant_id=caller.tenant_id,
-            user_id=caller.user_id,
-            name=caller.user_name,
+            caller,
             life=timedelta(seconds=min(seconds, 10**6)),
             policy=identity.get("policy"),
+            not_after=token.expires_at,
+            who=who(request, caller, "huawei"),
         )
     )
     credential = {
