@@ -1,4 +1,5 @@
-"""``make demo``: a deletion that fails half-way, loses a worker, is resubmitted, finishes, and proves it.
+"""``make demo``: a deletion that fails half-way, loses a worker, is resubmitted, finishes, and proves it; then a
+registration that fails on its directory and is retried.
 
 Everything is real: ``redrive up`` and its PostgreSQL are processes, the samples lie in Delta tables, the worker
 is killed with SIGKILL, the calls go over HTTP. Every figure is compared with what the source files say; where
@@ -20,7 +21,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from demo import weather
+from demo import weather, workspace
 from demo.enos import Enos, RefusedError
 from demo.proof import (
     SurpriseError,
@@ -97,6 +98,7 @@ def run(server: Server, folder: Path) -> None:
         native.put("/v1/failpoints", {"failpoints": {}})
         lift_and_resubmit(enos, native, job_id)
         prove(server, enos, native, source, job_id)
+        workspace.register(server, native, folder)
     finally:
         enos.close()
         native.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,10 +27,12 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder.parent / "server.log"
+        self.directory_port = _free_port()
         self.program = str(Path(sys.executable).with_name("redrive"))
         self.command = [
             *("redrive", "up", "--data-dir", str(folder), "--port", "0", "--workers", "2"),
             *("--worker-threads", "1", "--allow-failpoints"),
+            *("--directory-ldap-port", str(self.directory_port)),
         ]
         self.credentials: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,6 +89,12 @@ class Server:
             self._process.wait()
 
 
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
 class Native:
     """Redrive's own API, with HTTP Basic."""
 
@@ -99,6 +108,10 @@ class Native:
     def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Put something; an HTTP error raises."""
         return self._answer(self._http.put(path, json=body))
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Make something; an HTTP error raises."""
+        return self._answer(self._http.post(path, json=body))
 
     def delete(self, path: str) -> dict[str, Any]:
         """Delete something; an HTTP error raises."""
