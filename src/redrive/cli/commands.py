@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 import redrive
-from redrive.cli import audit, failpoints, identity, jobs, timeseries
+from redrive.cli import audit, failpoints, identity, jobs, timeseries, workspaces
 from redrive.cli.up import serve, up, worker
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(worker)
 app.add_typer(jobs.app, name="jobs")
 app.command()(jobs.verify)
 app.add_typer(timeseries.app, name="timeseries")
+app.add_typer(workspaces.app, name="workspaces")
 app.add_typer(failpoints.app, name="failpoints")
 app.add_typer(identity.app, name="identity")
 app.add_typer(identity.master_app, name="keys")

@@ -97,7 +97,7 @@ def _check_subnets(house: House, work: Work, workspace: Workspace) -> Json:
         raise _needs_input(
             "subnet_unknown",
             f"the subnets {', '.join(missing)} are not known here",
-            "name their networks (redrive workspaces subnets put ID CIDR), or give others, then retry",
+            "name their networks (redrive workspaces subnets put PROJECT ID CIDR), or give others, then retry",
             "subnets",
         )
     management = {"the management network": wanted.management_cidr} if wanted.management_cidr else {}

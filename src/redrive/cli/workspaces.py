@@ -1,0 +1,177 @@
+"""``redrive workspaces``: where a project's workspace stands, its subnets, its lock.
+
+These commands work on the database directly, as those of ``redrive identity`` do. Registering, changing and
+deregistering are calls of the API; a failed task is retried there, or by ``redrive jobs retry``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from redrive.cli.accounts import Account, open_account
+from redrive.cli.up import Config, DatabaseUrl, DataDir
+from redrive.engine import jobs
+from redrive.engine.model import Unit
+from redrive.identity.audit import record_change
+from redrive.identity.projects import get_project
+from redrive.services.workspaces import service
+from redrive.services.workspaces.house import Workspace, load
+from redrive.services.workspaces.service import Subnet
+
+app = typer.Typer(help="Workspaces: status, subnets, lock.", no_args_is_help=True)
+subnets_app = typer.Typer(help="Subnets by name, so that a registration can name them.", no_args_is_help=True)
+app.add_typer(subnets_app, name="subnets")
+
+Connection = psycopg.Connection[Any]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ProjectName = Annotated[str, typer.Argument(help="The project: its id or name.")]
+
+
+@app.command()
+def show(
+    project: ProjectName,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where a project's workspace stands, and each step of its last task."""
+    with open_account(data_dir, database_url, config) as account:
+        with account.db.transaction() as conn:
+            workspace = load(conn, _tenant(conn, account, project))
+            units = _steps(conn, workspace)
+    told = {
+        "project": workspace.project_name,
+        "status": service.status(workspace).value,
+        "enterprise_id": workspace.enterprise_id,
+        "locked": workspace.lock_reason if workspace.locked_at is not None else None,
+        "job": None if workspace.task_job_id is None else str(workspace.task_job_id),
+        "steps": [_step(unit) for unit in units],
+    }
+    if as_json:
+        typer.echo(json.dumps(told, indent=2))
+        return
+    for name in ("project", "status", "enterprise_id", "locked", "job"):
+        typer.echo(f"{name:<14} {told[name] or '-'}")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Step", "State", "Attempt", "Why"):
+        table.add_column(heading, overflow="fold")
+    for unit in units:
+        why = "" if unit.failure is None else f"{unit.failure.get('detail')} ({unit.failure.get('hint')})"
+        table.add_row(unit.label, unit.state.value, str(unit.attempt or "-"), why)
+    Console().print(table)
+
+
+def _tenant(conn: Connection, account: Account, project: str) -> int:
+    return get_project(conn, account.id, project).tenant_id
+
+
+def _steps(conn: Connection, workspace: Workspace) -> list[Unit]:
+    if workspace.task_job_id is None:
+        return []
+    return jobs.units(conn, jobs.get(conn, workspace.tenant_id, workspace.task_job_id))
+
+
+def _step(unit: Unit) -> dict[str, Any]:
+    failure = unit.failure or {}
+    return {
+        "step": unit.label,
+        "state": unit.state.value,
+        "attempt": unit.attempt,
+        "code": failure.get("code"),
+        "reason": failure.get("detail"),
+        "hint": failure.get("hint"),
+    }
+
+
+@app.command()
+def lock(
+    project: ProjectName,
+    reason: Annotated[str, typer.Option(help="Why; callers are told.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+) -> None:
+    """Refuse data calls of a registered workspace until it is unlocked. Safe to repeat."""
+    with open_account(data_dir, database_url, config) as account:
+        with account.db.transaction() as conn:
+            service.lock(conn, _tenant(conn, account, project), reason)
+            record_change(conn, account.who, "workspace:tenants:lock", project, reason=reason)
+    typer.echo(f"Locked the workspace of {project}; its data calls are refused within some seconds.")
+
+
+@app.command()
+def unlock(
+    project: ProjectName,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+) -> None:
+    """Let a locked workspace take data calls again; a worker does it."""
+    with open_account(data_dir, database_url, config) as account:
+        with account.db.transaction() as conn:
+            job_id = service.unlock(conn, _tenant(conn, account, project), actor=account.who.actor)
+            record_change(conn, account.who, "workspace:tenants:unlock", project)
+    typer.echo(f"Job {job_id} unlocks the workspace of {project}.")
+
+
+@subnets_app.command("list")
+def list_subnets(
+    project: ProjectName,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """List a project's subnets by name."""
+    with open_account(data_dir, database_url, config) as account:
+        with account.db.transaction() as conn:
+            found = service.subnets(conn, _tenant(conn, account, project))
+    if as_json:
+        typer.echo(json.dumps([{"id": each.id, "vpc_id": each.vpc_id, "cidr": each.cidr} for each in found]))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Subnet", "VPC", "Network"):
+        table.add_column(heading, overflow="fold")
+    for each in found:
+        table.add_row(each.id, each.vpc_id or "-", each.cidr)
+    Console().print(table)
+
+
+@subnets_app.command("put")
+def put_subnet(
+    project: ProjectName,
+    subnet: Annotated[str, typer.Argument(help="The subnet's id, as a registration names it.")],
+    cidr: Annotated[str, typer.Argument(help="Its network, such as 10.1.0.0/16.")],
+    vpc: Annotated[str, typer.Option(help="The VPC that it belongs to.")] = "",
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+) -> None:
+    """Name a subnet; another network under the same id replaces it. Safe to repeat."""
+    with open_account(data_dir, database_url, config) as account:
+        with account.db.transaction() as conn:
+            service.put_subnet(conn, _tenant(conn, account, project), Subnet(subnet, vpc, cidr))
+    typer.echo(f"{subnet} is {cidr}.")
+
+
+@subnets_app.command("delete")
+def delete_subnet(
+    project: ProjectName,
+    subnet: Annotated[str, typer.Argument(help="The subnet's id.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+) -> None:
+    """Forget a subnet's name. What was registered with it stays."""
+    with open_account(data_dir, database_url, config) as account:
+        with account.db.transaction() as conn:
+            service.delete_subnet(conn, _tenant(conn, account, project), subnet)
+    typer.echo(f"{subnet} is forgotten.")
