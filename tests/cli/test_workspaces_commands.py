@@ -15,7 +15,7 @@ from redrive.database import Database
 from redrive.errors import Problem
 from redrive.identity.bootstrap import bootstrap
 from redrive.services.timeseries.storage import SampleStore
-from redrive.services.workspaces.model import WorkspaceSettings
+from redrive.services.workspaces.model import Access, WorkspaceSettings
 from redrive.settings import Settings
 from tests.workspaces.scene import Project
 
@@ -59,6 +59,18 @@ def test_subnets_are_named_so_that_a_failed_registration_can_be_retried(project:
     assert "registered" in types("show", "local-1")
     types("subnets", "delete", "local-1", "net-1")
     assert "net-1" not in types("subnets", "list", "local-1")
+
+
+def test_who_is_locked_out_by_network_rules_gets_back_by_a_command(project: Project, types: Any) -> None:
+    wanted = WorkspaceSettings(access=Access.DEDICATED, dedicated_subnets=("10.9.0.0/16",))
+    with project.working():
+        project.ended(project.register(wanted))
+        assert project.workspace().allowed_from == ["10.9.0.0/16"]
+        project.ended(int(types("access", "local-1", "dedicated", "--dedicated", "127.0.0.0/8").split()[1]))
+        assert project.workspace().allowed_from == ["127.0.0.0/8"]
+        project.ended(int(types("access", "local-1", "internet").split()[1]))
+    assert project.workspace().allowed_from is None
+    assert types("access", "local-1", "internet") == "Nothing changes.\n"
 
 
 @pytest.mark.parametrize(

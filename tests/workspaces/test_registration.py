@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from redrive.endpoints.directory import Ports
+from redrive.engine import recovery
 from redrive.engine.model import UnitState
 from redrive.errors import Problem
 from redrive.services.workspaces import service
@@ -278,3 +279,38 @@ def test_a_registered_workspace_is_changed_by_a_job_of_the_steps_that_this_conce
         assert list(project.workspace().endpoints) == ["dedicated"]
         assert project.modify(changed) is None
     assert project.status() is Status.REGISTERED
+
+
+def test_a_directory_that_is_given_up_for_local_users_is_told_as_left_behind(
+    project: Project, tmp_path: Path
+) -> None:
+    with directory_server(tmp_path) as port:
+        project.ports = Ports(port, 1, 1)
+        with project.working():
+            first = project.register(WorkspaceSettings(directory=PLANT), PASSWORD)
+            project.ended(first)
+            job_id = project.modify(WorkspaceSettings()) or 0
+            assert project.ended(job_id).failure is None
+    joined = project.ledger(first, "join")["joined"]
+    assert project.ledger(job_id, "join")["undone"] == {"left_behind": joined}
+
+
+def test_an_old_unlocking_that_is_retried_does_not_undo_a_later_lock(project: Project) -> None:
+    def lock(reason: str) -> None:
+        project.db.run(lambda conn: service.lock(conn, project.tenant_id, reason))
+
+    def unlocking() -> int:
+        return project.db.run(lambda conn: service.unlock(conn, project.tenant_id, actor="tester"))
+
+    with project.working():
+        project.ended(project.register())
+    lock("first")
+    old = unlocking()
+    project.db.run(lambda conn: recovery.cancel(conn, project.tenant_id, old, actor="tester"))
+    with project.working():
+        project.ended(unlocking())
+        lock("second")
+        project.db.run(lambda conn: recovery.retry(conn, project.tenant_id, old, actor="tester"))
+        failed = project.ended(old)
+    assert failed.failure is not None and failed.failure["code"] == "superseded"
+    assert project.workspace().lock_reason == "second" and not project.workspace().open

@@ -7,6 +7,7 @@ deregistering are calls of the API; a failed task is retried there, or by ``redr
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any
 
 import psycopg
@@ -22,6 +23,7 @@ from redrive.identity.audit import record_change
 from redrive.identity.projects import get_project
 from redrive.services.workspaces import service
 from redrive.services.workspaces.house import Workspace, load
+from redrive.services.workspaces.model import Access
 from redrive.services.workspaces.service import Subnet
 
 app = typer.Typer(help="Workspaces: status, subnets, lock.", no_args_is_help=True)
@@ -105,6 +107,30 @@ def lock(
             service.lock(conn, _tenant(conn, account, project), reason)
             record_change(conn, account.who, "workspace:tenants:lock", project, reason=reason)
     typer.echo(f"Locked the workspace of {project}; its data calls are refused within some seconds.")
+
+
+@app.command()
+def access(
+    project: ProjectName,
+    mode: Annotated[Access, typer.Argument(help="From where the workspace is reached.")],
+    dedicated: Annotated[
+        list[str] | None, typer.Option(help="A network that may call where the mode says so; repeat.")
+    ] = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    config: Config = None,
+) -> None:
+    """Change from where a registered workspace is reached: also the way back where its rules lock everybody out."""
+    with open_account(data_dir, database_url, config) as account:
+        with account.db.transaction() as conn:
+            tenant_id = _tenant(conn, account, project)
+            present = load(conn, tenant_id).wanted
+            networks = tuple(dedicated) if dedicated else present.dedicated_subnets
+            wanted = replace(present, access=mode, dedicated_subnets=networks)
+            who = account.who
+            job_id = service.modify(conn, tenant_id, wanted, actor=who.actor, seals=account.sealer())
+            record_change(conn, who, "workspace:tenants:update", project, detail={"access": mode.value})
+    typer.echo("Nothing changes." if job_id is None else f"Job {job_id} changes the access of {project}.")
 
 
 @app.command()

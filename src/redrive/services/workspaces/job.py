@@ -102,7 +102,7 @@ def _workspace(work: Work) -> Workspace:
 def _present(work: Work) -> Workspace:
     """Return the workspace; ``Failure`` where it has gone on since and this job is none of its own any more."""
     workspace = _workspace(work)
-    own = workspace.task_job_id if work.kind == MODIFICATION else workspace.job_id
+    own = workspace.task_job_id if work.kind in (MODIFICATION, UNLOCKING) else workspace.job_id
     if own != work.job_id:
         raise Failure(
             "superseded",
@@ -117,11 +117,12 @@ def _present(work: Work) -> Workspace:
 def _do(house: House, work: Work) -> Outcome:
     step, workspace = BY_NAME[work.label], _present(work)
     former = work.former or work.unit_spec.get("former")
+    undone = {}
     if former is not None:
-        step.undo(house, work, workspace, former)
+        undone = {"undone": dict(step.undo(house, work, workspace, former))}
         workspace = _workspace(work)
     made = step.do(house, work, workspace)
-    return Done({"input": step.inputs(workspace), "revision": workspace.revision, **made})
+    return Done({"input": step.inputs(workspace), "revision": workspace.revision, **made, **undone})
 
 
 def _find(house: House, work: Work) -> Done | None:
@@ -212,6 +213,8 @@ def _closed(work: Work, workspace: Workspace) -> Outcome:
 
 
 def _unlock(work: Work) -> Outcome:
+    _present(work)  # a later lock is not undone by an old unlocking that is tried again
+
     def write(conn: Connection[Any]) -> None:
         claiming.fence(conn, work)
         conn.execute(queries.set_lock, {"tenant_id": work.tenant_id, "locked": False, "reason": ""})

@@ -309,10 +309,10 @@ def _find_joined(house: House, work: Work, workspace: Workspace) -> Json | None:
 def _leave(house: House, work: Work, workspace: Workspace, made: Json) -> Json:
     former = made.get("input", {})
     wanted = directory_of(house, workspace)
-    if wanted is None or former.get("kind") == DirectoryKind.LOCAL.value:
+    if former.get("kind") == DirectoryKind.LOCAL.value or (wanted is None and not made.get("joined")):
         return {}
-    if former and former.get("domain") != wanted.domain_name:
-        # Another domain than the one that was joined: nobody has its password any more.
+    if wanted is None or (former and former.get("domain") != wanted.domain_name):
+        # Another directory than the one that was joined: nobody has its password any more.
         return {"left_behind": made.get("joined")}
     left = directory.leave(
         wanted,
@@ -334,7 +334,8 @@ def _endpoint_inputs(workspace: Workspace) -> Json:
 def _dedicated(wanted: WorkspaceSettings, workspace: Workspace) -> list[str]:
     if wanted.access is Access.INTERNET:
         return []
-    return sorted({*wanted.dedicated_subnets, *_networks(workspace).values()})
+    management = [wanted.management_cidr] if wanted.management_cidr else []
+    return sorted({*wanted.dedicated_subnets, *_networks(workspace).values(), *management})
 
 
 def _endpoints(workspace: Workspace) -> dict[str, Any]:
