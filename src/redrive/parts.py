@@ -9,12 +9,17 @@ from redrive.errors import Problem, ProblemCode
 from redrive.identity.audit import Refusals
 from redrive.identity.authentication import Authenticator
 from redrive.identity.login_attempts import LoginAttempts
-from redrive.identity.master_key import open_sealer
+from redrive.identity.master_key import SEALED_COLUMNS as IDENTITY_COLUMNS
+from redrive.identity.master_key import SealedColumn, open_sealer
 from redrive.identity.sealing import Sealer
 from redrive.services.timeseries.ingest import Ingest
 from redrive.services.timeseries.reads.stored import Reads
 from redrive.services.timeseries.storage import SampleStore
+from redrive.services.workspaces.house import SEALED as SEALED_OF_WORKSPACES
 from redrive.settings import Settings
+
+#: Every column of sealed values that there is: what a rotation of the master key seals again.
+SEALED_COLUMNS = (*IDENTITY_COLUMNS, *(SealedColumn(*column) for column in SEALED_OF_WORKSPACES))
 
 
 @dataclass(frozen=True, slots=True)

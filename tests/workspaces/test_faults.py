@@ -9,14 +9,20 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from typer.testing import CliRunner
 
+from redrive.cli.commands import app
 from redrive.database.embedded import EmbeddedPostgres
 from redrive.endpoints.directory import Ports
 from redrive.engine.model import UnitState
+from redrive.services.workspaces.house import key_place
 from redrive.services.workspaces.model import Directory, Status, WorkspaceSettings
+from redrive.services.workspaces.steps import KEY_BYTES
+from redrive.settings import Settings
 from tests.endpoints import openldap
 from tests.endpoints.certificates import DAY, NOW, Pair, authority, issued
 from tests.endpoints.openldap import DOMAIN, PASSWORD, Slapd, free_port, running
+from tests.workspaces import scene
 from tests.workspaces.scene import PLANT, Project
 
 
@@ -103,3 +109,20 @@ def test_without_the_right_to_make_roles_the_schema_is_the_servers_own_and_that_
     finally:
         with psycopg.connect(postgres.superuser_url(), autocommit=True) as conn:
             conn.execute("alter role redrive createrole")
+
+
+def test_a_rotated_master_key_still_opens_the_directorys_password_and_the_data_key(
+    project: Project, settings: Settings, tmp_path: Path
+) -> None:
+    project.ports = Ports(free_port(), 1, 1)
+    with project.working():
+        job_id = project.register(WorkspaceSettings(directory=PLANT), scene.PASSWORD)
+        project.ended(job_id)
+    place = ["--data-dir", str(settings.data_dir), "--database-url", project.db.url]
+    for command in ("rotate", "prune"):
+        assert CliRunner().invoke(app, ["keys", command, *place]).exit_code == 0
+    with scene.directory_server(tmp_path, project.ports.ldap), project.working():
+        project.retry(job_id)
+        assert project.ended(job_id).failure is None
+    sealed = project.one("select sealed from tenant_keys")
+    assert len(project.sealer.open(bytes(sealed), key_place(project.tenant_id))) == KEY_BYTES

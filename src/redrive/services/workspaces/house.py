@@ -20,6 +20,9 @@ queries = Queries.beside(__file__, "workspaces.sql")
 
 Json = Mapping[str, Any]
 
+#: What is sealed here: table, key of the row, column. A rotation of the master key must know of it.
+SEALED = (("tenant_keys", "tenant_id", "sealed"), ("workspaces", "tenant_id", "directory_password"))
+
 
 class Seals(Protocol):
     """Seals secrets, each bound to its place (the master key's sealer)."""
