@@ -8,15 +8,18 @@ import statistics
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from redrive.database import Database
 from redrive.identity import sealed_refusals, users
 from redrive.identity.builtin import DOCUMENTS
 from redrive.services.workspaces.model import WorkspaceSettings
-from tests.wire_huawei.scene import BY, Cloud, login, signed
+from tests.engine.scene import until
+from tests.wire_huawei.scene import BY, Cloud, cloud_at, login, signed
 
 OTHER = "f" * 32
 
@@ -261,14 +264,28 @@ def test_sealed_messages_that_are_not_the_accounts_are_refused_in_one_way(cloud:
     )
 
 
-def test_a_directory_may_not_be_a_way_into_the_servers_own_network(cloud: Cloud) -> None:
-    from redrive.endpoints.guard import Guard
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "0.0.0.0", "224.0.0.1", "255.255.255.255", "127.0.0.1"]
+)
+def test_a_directory_is_no_way_into_the_servers_own_network(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    directory = {
+        "domain_type": "LOCAL_AD",
+        "domain_name": "plant.example",
+        "domain_admin_account": "admin",
+        "domain_password": "a-password",
+        "active_domain_ip": address,
+        "active_domain_name": "dc1",
+    }
+    with cloud_at(db, tmp_path, monkeypatch, allow_loopback_endpoints=False) as cloud:
+        job_id = cloud.call("POST", "/v2/{}/workspaces", json={"ad_domains": directory}).json()["job_id"]
 
-    for address in ("169.254.169.254", "0.0.0.0", "224.0.0.1", "127.0.0.1"):
-        guard = Guard(allow_loopback=False)
-        with pytest.raises(Exception) as failed:
-            guard.resolve(address, 389)
-        assert getattr(failed.value, "code", "") == "address_refused", address
+        def failed() -> Any:
+            task = cloud.call("GET", f"/v2/{{}}/workspace-jobs/{job_id}").json()
+            return task if task["status"] == "FAIL" else None
+
+        assert until(failed, 20)["job_error_code"] == "address_refused"
 
 
 def test_every_refusal_stands_in_the_trail_with_who_what_and_from_where(
