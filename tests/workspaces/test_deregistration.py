@@ -191,3 +191,15 @@ def test_a_failed_registration_of_before_that_is_retried_as_a_job_opens_nothing(
     assert job.failure is not None and job.failure["code"] == "superseded"
     assert project.status() is Status.CLOSED and not project.workspace().open
     assert project.has_schema() == (False, False)
+
+
+def test_samples_that_are_on_their_way_while_the_workspace_closes_are_refused(project: Project) -> None:
+    with project.working():
+        project.ended(project.register())
+        fill(project)
+        project.ended(project.deregister())
+        with pytest.raises(Problem) as refused:
+            project.accept(batch(("late", "p", 1, 2.0)))
+        assert refused.value.reason == "workspace" and project.one("select count(*) from ingest_log") == 0
+        project.ended(project.register())
+        project.accept(batch(("late", "p", 1, 2.0)))

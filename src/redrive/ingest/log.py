@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from psycopg import Connection
 
 from redrive.database import Queries
+from redrive.errors import Problem, ProblemCode
 from redrive.ingest import arrow
 
 queries = Queries.beside(__file__, "log.sql")
@@ -109,13 +110,24 @@ def _placed(conn: Connection[Any], tenant_id: int, query: str, row: dict[str, An
         add_tenant(conn, tenant_id)
         found = conn.execute(query, row, binary=True).fetchone()
     if found is None:
-        raise LookupError(f"tenant {tenant_id} has no head")
+        raise Problem(
+            ProblemCode.FORBIDDEN,
+            "the project's workspace is closed: it takes no samples",
+            hint="register the workspace, then send again",
+            reason="workspace",
+        )
     return Appended(found.seq, found.stored_ms, found.epoch)
 
 
 def add_tenant(conn: Connection[Any], tenant_id: int) -> bool:
     """Make the tenant's head; return whether this call did. Safe to repeat."""
     return conn.execute(queries.add_head, {"tenant_id": tenant_id}).fetchone() is not None
+
+
+def set_closed(conn: Connection[Any], tenant_id: int, closed: bool) -> None:
+    """Take no more batches of a tenant, whoever still holds some, or take them again. Safe to repeat."""
+    add_tenant(conn, tenant_id)
+    conn.execute(queries.set_closed, {"tenant_id": tenant_id, "closed": closed})
 
 
 def head(conn: Connection[Any], tenant_id: int, *, lock: bool = False) -> int:

@@ -1,7 +1,7 @@
 -- name: append
--- The next sequence of the tenant, and the batch under it; no row where the tenant has no head yet.
+-- The next sequence of the tenant, and the batch under it; no row where the tenant has no head yet, or is closed.
 with head as (
-    update ingest_heads set head_seq = head_seq + 1 where tenant_id = %(tenant_id)s
+    update ingest_heads set head_seq = head_seq + 1 where tenant_id = %(tenant_id)s and not closed
     returning head_seq, epoch
 )
 insert into ingest_log (tenant_id, seq, channel, rows, bytes, memory, min_ms, max_ms, stored_ms, batch)
@@ -12,11 +12,15 @@ returning seq, stored_ms, (select epoch from head) as epoch;
 
 -- name: take_seq
 -- Sequences without batches; the answer is the first of them.
-update ingest_heads set head_seq = head_seq + %(count)s where tenant_id = %(tenant_id)s
+update ingest_heads set head_seq = head_seq + %(count)s where tenant_id = %(tenant_id)s and not closed
 returning head_seq - %(count)s + 1 as seq, (extract(epoch from clock_timestamp()) * 1000)::bigint as stored_ms, epoch;
 
 -- name: add_head
 insert into ingest_heads (tenant_id) values (%(tenant_id)s) on conflict do nothing returning tenant_id;
+
+-- name: set_closed
+-- Waits for appends that are under way; every later one sees it.
+update ingest_heads set closed = %(closed)s where tenant_id = %(tenant_id)s;
 
 -- name: head
 select head_seq, epoch from ingest_heads where tenant_id = %(tenant_id)s;

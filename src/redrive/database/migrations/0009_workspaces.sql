@@ -40,6 +40,9 @@ create table workspaces (
 );
 create unique index workspaces_enterprise on workspaces (lower(enterprise_id)) where enterprise_id is not null;
 
+-- A tenant that is being deregistered takes no more samples, also those of calls that began before.
+alter table ingest_heads add column closed boolean not null default false;
+
 -- The key of a tenant's own secrets and copies, sealed with the master key. Without it they cannot be opened.
 create table tenant_keys (
     tenant_id        bigint primary key references tenants (id),

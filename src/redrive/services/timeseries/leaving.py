@@ -43,16 +43,18 @@ class Samples:
         return make_folder(self.store.root_url, self.store.options, org_id)
 
     def prepare(self, work: Work, org_id: str, workspace_id: str) -> None:
-        """Mark the organization's part of the store, and let its continuous jobs go on. Safe to repeat."""
+        """Let the organization's continuous jobs go on, and mark its part of the store. Safe to repeat."""
+        work.db.run(lambda conn: self._go_on(conn, work))
+        # Last: where the mark is, everything is.
         folder = self._folder(org_id)
         with told_as_failure(folder.uri):
             with folder.create(_MARK) as sink:
                 sink.write(workspace_id.encode())
             folder.sync([_MARK])
-        work.db.run(lambda conn: self._go_on(conn, work))
 
     def _go_on(self, conn: Connection[Any], work: Work) -> None:
         claiming.fence(conn, work)
+        log.set_closed(conn, work.tenant_id, False)
         for row in conn.execute(queries.endless_jobs, _kinds(work.tenant_id)).fetchall():
             if row.state == JobState.CANCELLED:
                 recovery.retry(
@@ -60,7 +62,7 @@ class Samples:
                 )
 
     def prepared(self, org_id: str, workspace_id: str) -> bool:
-        """Return whether the mark is there; the jobs are looked at by ``prepare``, which is safe to repeat."""
+        """Return whether the mark is there."""
         folder = self._folder(org_id)
         try:
             with told_as_failure(folder.uri):
@@ -75,6 +77,8 @@ class Samples:
 
     def stop(self, conn: Connection[Any], tenant_id: int) -> bool:
         """Bring what waits into the tables, end the continuous jobs; return whether both are done."""
+        # From here on nothing is added, also by calls and jobs that found the workspace open.
+        log.set_closed(conn, tenant_id, True)
         head = log.head(conn, tenant_id)
         if head and not mover.drained(conn, tenant_id, head):
             wrong = mover.what_is_wrong(conn, tenant_id)
