@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -147,3 +148,11 @@ def test_a_header_that_is_not_understood_is_refused(header: str) -> None:
     with pytest.raises(Problem) as caught:
         signatures.parse(header)
     assert caught.value.reason == "signature_header"
+
+
+@pytest.mark.parametrize("letter", ["a", " ", "=", ",", ";"])
+def test_a_long_header_that_is_none_is_refused_in_no_time(letter: str) -> None:
+    begun = time.perf_counter()
+    with pytest.raises(Problem):
+        signatures.parse(f"{PLAIN} " + letter * 8_100)
+    assert time.perf_counter() - begun < 0.1

@@ -17,6 +17,7 @@ from redrive.services.workspaces.model import Access, Directory, Status, Workspa
 from redrive.services.workspaces.service import Subnet
 from redrive.services.workspaces.steps import STEPS
 from tests.endpoints.openldap import free_port
+from tests.timeseries.ingest_scene import batch
 from tests.workspaces.scene import PASSWORD, PLANT, Project, directory_server
 
 
@@ -314,3 +315,37 @@ def test_an_old_unlocking_that_is_retried_does_not_undo_a_later_lock(project: Pr
         failed = project.ended(old)
     assert failed.failure is not None and failed.failure["code"] == "superseded"
     assert project.workspace().lock_reason == "second" and not project.workspace().open
+
+
+def test_a_change_that_fails_opens_nothing_and_changing_back_mends_it(project: Project) -> None:
+    good = WorkspaceSettings(
+        access=Access.DEDICATED, dedicated_subnets=("10.1.0.0/16",), enterprise_id="mine"
+    )
+    with project.working():
+        project.ended(project.register(good))
+        failed = project.modify(replace(good, dedicated_subnets=())) or 0
+        assert project.ended(failed).failure is not None
+        assert project.workspace().allowed_from == ["10.1.0.0/16"]
+        back = project.modify(good)
+        assert back is None or project.ended(back).failure is None
+        assert project.workspace().allowed_from == ["10.1.0.0/16"]
+        wider = project.modify(replace(good, dedicated_subnets=("10.0.0.0/8",))) or 0
+        assert project.ended(wider).failure is None
+    assert project.workspace().allowed_from == ["10.0.0.0/8"] and project.workspace().enterprise_id == "mine"
+
+
+def test_a_deregistration_says_why_it_waits_for_samples_that_nobody_moves(project: Project) -> None:
+    with project.working():
+        project.ended(project.register())
+    project.accept(batch(("a", "p", 1, 2.0)))
+    (move,) = project.db.run(
+        lambda conn: conn.execute("select id from jobs where kind = 'timeseries.move'").fetchall()
+    )
+    project.db.run(lambda conn: recovery.pause(conn, project.tenant_id, move.id, actor="tester"))
+    job_id = project.deregister()
+    with project.working():
+        failed = project.ended(job_id)
+        assert failed.failure is not None and failed.failure["code"] == "samples_not_moved"
+        project.db.run(lambda conn: recovery.resume(conn, project.tenant_id, move.id, actor="tester"))
+        project.retry(job_id)
+        assert project.ended(job_id).failure is None

@@ -27,6 +27,8 @@ queries = Queries.beside(__file__, "audit.sql")
 
 FLUSH_SECONDS = 0.5
 MOST_AT_ONCE = 100
+#: Of these, so many of callers who are not known: they must not displace what is told of those who are.
+MOST_OF_STRANGERS = 5
 MOST_KEPT = 10_000
 PAGE_LIMIT = 1000
 _LAST_ID = (1 << 63) - 1
@@ -160,7 +162,7 @@ class Refusals:
         with self._lock:
             same = refusal.same()
             first, times = self._waiting.get(same, (refusal, 0))
-            if times or len(self._waiting) < MOST_AT_ONCE:
+            if times or self._has_room_for(refusal):
                 self._waiting[same] = (first, times + 1)
             else:
                 self._left_out += 1
@@ -168,6 +170,12 @@ class Refusals:
                 self._thread = threading.Thread(target=self._write_for_ever, name="audit", daemon=True)
                 self._thread.start()
         self._wake.set()
+
+    def _has_room_for(self, refusal: Refusal) -> bool:
+        if refusal.who.account_id is not None:
+            return len(self._waiting) < MOST_AT_ONCE
+        strangers = sum(each.who.account_id is None for each in self._waiting)
+        return strangers < MOST_OF_STRANGERS and len(self._waiting) < MOST_AT_ONCE
 
     def flush(self) -> None:
         """Write what waits; raises where the database does not take it, and then keeps it."""

@@ -90,6 +90,7 @@ class Samples:
                     kind=FailureClass.NEEDS_INPUT,
                     target="sample store",
                 )
+            self._require_mover(conn, tenant_id)
             mover.request_drain(conn, tenant_id, head)
             return False
         left = [
@@ -100,6 +101,17 @@ class Samples:
         for job_id in left:
             recovery.cancel(conn, tenant_id, job_id, actor=_ACTOR, reason="the workspace is deregistered")
         return not left
+
+    def _require_mover(self, conn: Connection[Any], tenant_id: int) -> None:
+        found = conn.execute(queries.endless_jobs, _kinds(tenant_id)).fetchall()
+        if not any(row.kind == mover.KIND and row.state in ("queued", "running") for row in found):
+            raise Failure(
+                "samples_not_moved",
+                "accepted samples cannot be brought into the tables: the job that moves them is paused or cancelled",
+                hint="resume or retry the job timeseries.move, then retry",
+                kind=FailureClass.NEEDS_INPUT,
+                target="sample store",
+            )
 
     def erase(self, work: Work, org_id: str) -> Mapping[str, Any]:
         """Erase every sample of the organization, physically; then latest values and registry. Safe to repeat."""

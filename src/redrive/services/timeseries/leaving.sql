@@ -1,5 +1,5 @@
 -- name: endless_jobs
-select id, state from jobs
+select id, kind, state from jobs
 where tenant_id = %(tenant_id)s and kind = any(%(kinds)s::text[])
 order by id for update
 

@@ -118,7 +118,7 @@ def _do(house: House, work: Work) -> Outcome:
     step, workspace = BY_NAME[work.label], _present(work)
     former = work.former or work.unit_spec.get("former")
     undone = {}
-    if former is not None:
+    if former is not None and not step.replaces:
         undone = {"undone": dict(step.undo(house, work, workspace, former))}
         workspace = _workspace(work)
     made = step.do(house, work, workspace)
@@ -128,7 +128,7 @@ def _do(house: House, work: Work) -> Outcome:
 def _find(house: House, work: Work) -> Done | None:
     """Look whether a step whose worker vanished is done with the input of now."""
     step, workspace = BY_NAME[work.label], _workspace(work)
-    if work.former or work.unit_spec.get("former"):
+    if not step.replaces and (work.former or work.unit_spec.get("former")):
         return None  # to be undone first, which is safe to repeat
     found = step.find(house, work, workspace)
     if found is None:

@@ -52,6 +52,8 @@ class Step:
     do: Callable[[House, Work, Workspace], Json]
     find: Callable[[House, Work, Workspace], Json | None]
     undo: Callable[[House, Work, Workspace, Json], Json]
+    #: Doing it again replaces what is there in one statement: it is not undone first, so nothing lies open between.
+    replaces: bool = False
 
 
 def _fenced(work: Work, write: Callable[[Connection[Any]], T]) -> T:
@@ -426,16 +428,17 @@ def _never_found(house: House, work: Work, workspace: Workspace) -> Json | None:
 
 STEPS: tuple[Step, ...] = (
     Step("subnets", "check the subnets", _subnet_inputs, _check_subnets, _never_found, _nothing),
-    Step("rules", "set the network rules", _rule_inputs, _set_rules, _find_rules, _drop_rules),
+    Step("rules", "set the network rules", _rule_inputs, _set_rules, _find_rules, _drop_rules,
+         replaces=True),
     Step("database", "make schema and role", _no_inputs, _make_schema, _find_schema, _drop_schema),
     Step("samples", "prepare the sample store", _no_inputs, _prepare, _find_prepared, _erase),
     Step("key", "make the data key", _no_inputs, _make_key, _find_key, _drop_key),
     Step("directory", "check the directory", _directory_inputs, _check_directory, _never_found, _nothing),
     Step("join", "join the directory", _join_inputs, _join, _find_joined, _leave),
     Step("endpoints", "open the access endpoints", _endpoint_inputs, _open_endpoints, _find_endpoints,
-         _close_endpoints),
+         _close_endpoints, replaces=True),
     Step("name", "take the enterprise id", lambda workspace: {"enterprise_id": enterprise_id_of(workspace)},
-         _take_name, _find_name, _give_name_back),
+         _take_name, _find_name, _give_name_back, replaces=True),
     Step("open", "open the workspace", _no_inputs, _open, _find_open, _nothing),
 )  # fmt: skip
 

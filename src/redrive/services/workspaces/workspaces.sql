@@ -113,12 +113,13 @@ set locked_at = case when %(locked)s then coalesce(locked_at, now()) end, lock_r
 where tenant_id = %(tenant_id)s
 
 -- name: recorded
--- What each step has recorded last: by a registration, or by a change since.
+-- What each step has recorded last: by a registration, or by a change since. A change that began a step and did not
+-- finish it has undone what was there: then nothing is recorded.
 select distinct on (u.label) u.label, u.ledger
 from jobs j join units u on u.job_id = j.id
 where j.tenant_id = %(tenant_id)s and j.id >= %(registration_id)s and j.kind = any(%(kinds)s::text[])
   and u.claim > 0
-order by u.label, u.ledger is null, j.id desc
+order by u.label, j.id desc
 
 -- name: age
 -- How long ago the present attempt of a job began to be wanted.

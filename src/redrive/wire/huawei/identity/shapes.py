@@ -43,7 +43,8 @@ def asked_token(body: Mapping[str, Any]) -> Asked:
             password=password,
             name=_text(user, "name", where),
             account_id=account.get("id"),
-            account_name=account.get("name"),
+            # One of the two, so that the same login is counted as the same.
+            account_name=account.get("name") if "id" not in account else None,
         )
     scope = auth.get("scope")
     if scope in (None, "unscoped"):
