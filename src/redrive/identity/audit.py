@@ -153,6 +153,7 @@ class Refusals:
         self._waiting: dict[Refusal, tuple[Refusal, int]] = {}
         self._left_out = 0
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -178,7 +179,14 @@ class Refusals:
         return strangers < MOST_OF_STRANGERS and len(self._waiting) < MOST_AT_ONCE
 
     def flush(self) -> None:
-        """Write what waits; raises where the database does not take it, and then keeps it."""
+        """Write what waits; raises where the database does not take it, and then keeps it.
+
+        On return also what another thread was just writing is there.
+        """
+        with self._writing:
+            self._write()
+
+    def _write(self) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, {}
             left_out, self._left_out = self._left_out, 0
