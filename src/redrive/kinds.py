@@ -8,6 +8,8 @@ from __future__ import annotations
 from redrive.endpoints.directory import reach_of
 from redrive.engine.kinds import Kind
 from redrive.identity.authentication import CACHE_SECONDS
+from redrive.identity.data_keys import DataKeys
+from redrive.identity.sealing import Sealer
 from redrive.parts import Parts
 from redrive.services.timeseries import (
     compaction,
@@ -19,7 +21,7 @@ from redrive.services.timeseries import (
     retention,
 )
 from redrive.services.workspaces import job as workspace_job
-from redrive.services.workspaces.house import Belonging, House
+from redrive.services.workspaces.house import Belonging, House, Secrets
 
 
 def all_kinds(parts: Parts) -> tuple[Kind, ...]:
@@ -39,12 +41,17 @@ def house(parts: Parts) -> House:
     """Return what the steps of a workspace work with."""
     samples = leaving.Samples(parts.store)
     belonging = Belonging(
-        "samples", samples.prepare, samples.prepared, samples.blocked, samples.stop, samples.erase
-    )
-    return House(
-        parts.sealer,
-        reach_of(parts.settings),
-        [belonging],
+        "samples",
         leaving.ENDLESS,
-        cache_seconds=CACHE_SECONDS,
+        samples.prepare,
+        samples.prepared,
+        samples.blocked,
+        samples.stop,
+        samples.erase,
     )
+    return House(secrets_of(parts.sealer), reach_of(parts.settings), [belonging], cache_seconds=CACHE_SECONDS)
+
+
+def secrets_of(sealer: Sealer) -> Secrets:
+    """Return what seals the secrets of workspaces, over the master key."""
+    return Secrets(sealer, DataKeys(sealer))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from redrive.database import Database
+from redrive.kinds import secrets_of
 from redrive.services.workspaces import service
 from redrive.services.workspaces.house import load
 from redrive.services.workspaces.model import Status, WorkspaceSettings
@@ -31,7 +32,11 @@ def cloud(unregistered: Cloud) -> Cloud:
     db, tenant_id = unregistered.db, unregistered.tenant_id
     db.run(
         lambda conn: service.register(
-            conn, tenant_id, WorkspaceSettings(), actor="tester", seals=unregistered.parts.sealer
+            conn,
+            tenant_id,
+            WorkspaceSettings(),
+            actor="tester",
+            secrets=secrets_of(unregistered.parts.sealer),
         )
     )
     until(lambda: service.status(db.run(lambda conn: load(conn, tenant_id))) is Status.REGISTERED, 20)

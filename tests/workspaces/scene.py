@@ -19,6 +19,7 @@ from redrive.engine.kinds import Kind
 from redrive.engine.model import ENDED, Job, UnitState
 from redrive.engine.worker import Worker
 from redrive.identity.sealing import Sealer
+from redrive.kinds import secrets_of
 from redrive.services.timeseries import compaction, leaving, mover, retention
 from redrive.services.timeseries.ingest import Ingest
 from redrive.services.timeseries.storage import SampleStore
@@ -54,10 +55,16 @@ class Project:
     def house(self) -> House:
         samples = leaving.Samples(self.store)
         belonging = Belonging(
-            "samples", samples.prepare, samples.prepared, samples.blocked, samples.stop, samples.erase
+            "samples",
+            leaving.ENDLESS,
+            samples.prepare,
+            samples.prepared,
+            samples.blocked,
+            samples.stop,
+            samples.erase,
         )
         reach = Reach(Guard(allow_loopback=True), self.ports, connect_seconds=2.0, answer_seconds=2.0)
-        return House(self.sealer, reach, [belonging], leaving.ENDLESS, cache_seconds=0.05)
+        return House(secrets_of(self.sealer), reach, [belonging], cache_seconds=0.05)
 
     def kinds(self) -> tuple[Kind, ...]:
         return (
@@ -88,20 +95,22 @@ class Project:
     def register(self, settings: WorkspaceSettings = PLAIN, password: str | None = None) -> int:
         return self.db.run(
             lambda conn: service.register(
-                conn, self.tenant_id, settings, actor="tester", seals=self.sealer, password=password
+                conn, self.tenant_id, settings, actor="tester", secrets=self.house.secrets, password=password
             )
         )
 
     def modify(self, settings: WorkspaceSettings, password: str | None = None) -> int | None:
         return self.db.run(
             lambda conn: service.modify(
-                conn, self.tenant_id, settings, actor="tester", seals=self.sealer, password=password
+                conn, self.tenant_id, settings, actor="tester", secrets=self.house.secrets, password=password
             )
         )
 
     def deregister(self) -> int:
         return self.db.run(
-            lambda conn: service.deregister(conn, self.tenant_id, actor="tester", endless=leaving.ENDLESS)
+            lambda conn: service.deregister(
+                conn, self.tenant_id, actor="tester", belongings=self.house.belongings
+            )
         )
 
     def retry(self, job_id: int) -> int:

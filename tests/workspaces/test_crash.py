@@ -66,7 +66,7 @@ def test_a_registration_survives_a_kill_after_each_step(
     # Where the probe finds the effect nothing is done again; checks have no effect and are made once more.
     assert plant.job(job_id).attempt_redone == (STEPS[after].name in ("subnets", "directory"))
     workspace = plant.workspace()
-    wanted = directory_of(plant.house, workspace)
+    wanted = directory_of(plant.house, plant.db, workspace)
     assert wanted is not None
     again = join(wanted, plant.house.reach, name=f"RD-{workspace.id[:11]}".upper(), serial=workspace.id)
     assert not again.created and again.dn == plant.ledger(job_id, "join")["joined"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,9 +79,11 @@ def test_a_legal_hold_stops_it_before_anything_is_touched_and_lifted_lets_the_re
     with project.working():
         project.ended(project.register())
         fill(project)
-        box = Box(frozenset({"turbine-nordost-1"}), Points.all(), 0, 10**12)
-        holds.place(project.db, project.tenant_id, "claim", box, "why", actor="tester")
-        job_id = project.deregister()
+    box = Box(frozenset({"turbine-nordost-1"}), Points.all(), 0, 10**12)
+    # The hold comes between the call and the work.
+    job_id = project.deregister()
+    holds.place(project.db, project.tenant_id, "claim", box, "why", actor="tester")
+    with project.working():
         failed = project.ended(job_id)
         assert failed.failure is not None and failed.failure["code"] == "held"
         assert "claim" in failed.failure["detail"] and project.status() is Status.DEREGISTRATION_FAILED
@@ -89,6 +92,18 @@ def test_a_legal_hold_stops_it_before_anything_is_touched_and_lifted_lets_the_re
         project.retry(job_id)
         assert project.ended(job_id).failure is None
     assert sample_files(project.store) == []
+
+
+def test_a_workspace_whose_data_is_under_a_legal_hold_is_not_closable(project: Project) -> None:
+    with project.working():
+        project.ended(project.register())
+        fill(project)
+        box = Box(frozenset({"turbine-nordost-1"}), Points.all(), 0, 10**12)
+        holds.place(project.db, project.tenant_id, "claim", box, "why", actor="tester")
+        with pytest.raises(Problem, match="legal hold") as refused:
+            project.deregister()
+    assert refused.value.reason == "not_closable"
+    assert project.status() is Status.REGISTERED and project.workspace().open
 
 
 def test_active_jobs_forbid_it_and_endless_ones_do_not(project: Project) -> None:
@@ -186,11 +201,41 @@ def test_a_failed_registration_of_before_that_is_retried_as_a_job_opens_nothing(
         project.db.run(
             lambda conn: service.put_subnet(conn, project.tenant_id, Subnet("net-1", "", "10.1.0.0/16"))
         )
-        project.db.run(lambda conn: recovery.retry(conn, project.tenant_id, former, actor="tester"))
+        with pytest.raises(Problem) as refused:
+            project.db.run(lambda conn: recovery.retry(conn, project.tenant_id, former, actor="tester"))
+        assert refused.value.reason == "superseded"
+        _as_if_retried_at_the_same_moment(project, former)
         job = project.ended(former)
     assert job.failure is not None and job.failure["code"] == "superseded"
     assert project.status() is Status.CLOSED and not project.workspace().open
     assert project.has_schema() == (False, False)
+
+
+def _as_if_retried_at_the_same_moment(project: Project, job_id: int) -> None:
+    """Retry a job that another one superseded, as a call does that comes just before the other one's commit."""
+
+    def again(conn: Any) -> None:
+        conn.execute("update jobs set superseded_by = null where id = %s", (job_id,))
+        recovery.retry(conn, project.tenant_id, job_id, actor="tester")
+
+    project.db.run(again)
+
+
+@pytest.mark.parametrize("what", ["registration", "deregistration"])
+def test_jobs_of_a_workspace_are_not_rerun(project: Project, what: str) -> None:
+    with project.working():
+        former = project.register()
+        project.ended(former)
+        if what == "deregistration":
+            former = project.deregister()
+            project.ended(former)
+    kind = next(kind for kind in project.kinds() if kind.name == f"workspace.{what}")
+    with pytest.raises(Problem) as refused:
+        project.db.run(
+            lambda conn: recovery.rerun(conn, project.tenant_id, former, actor="tester", kind=kind)
+        )
+    assert refused.value.reason == "ask_anew"
+    assert project.one("select count(*) from jobs where origin_id is not null") == 0
 
 
 def test_samples_that_are_on_their_way_while_the_workspace_closes_are_refused(project: Project) -> None:

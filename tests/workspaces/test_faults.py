@@ -15,9 +15,9 @@ from redrive.cli.commands import app
 from redrive.database.embedded import EmbeddedPostgres
 from redrive.endpoints.directory import Ports
 from redrive.engine.model import UnitState
-from redrive.services.workspaces.house import key_place
+from redrive.identity.master_key import key_file
+from redrive.identity.sealing import key_id_of, read_key_file, sealed_with
 from redrive.services.workspaces.model import Directory, Status, WorkspaceSettings
-from redrive.services.workspaces.steps import KEY_BYTES
 from redrive.settings import Settings
 from tests.endpoints import openldap
 from tests.endpoints.certificates import DAY, NOW, Pair, authority, issued
@@ -125,4 +125,4 @@ def test_a_rotated_master_key_still_opens_the_directorys_password_and_the_data_k
         project.retry(job_id)
         assert project.ended(job_id).failure is None
     sealed = project.one("select sealed from tenant_keys")
-    assert len(project.sealer.open(bytes(sealed), key_place(project.tenant_id))) == KEY_BYTES
+    assert sealed_with(bytes(sealed)) == key_id_of(read_key_file(key_file(settings))[0])

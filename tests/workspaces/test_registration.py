@@ -311,10 +311,64 @@ def test_an_old_unlocking_that_is_retried_does_not_undo_a_later_lock(project: Pr
     with project.working():
         project.ended(unlocking())
         lock("second")
-        project.db.run(lambda conn: recovery.retry(conn, project.tenant_id, old, actor="tester"))
-        failed = project.ended(old)
-    assert failed.failure is not None and failed.failure["code"] == "superseded"
+        with pytest.raises(Problem) as refused:
+            project.db.run(lambda conn: recovery.retry(conn, project.tenant_id, old, actor="tester"))
+    assert refused.value.reason == "superseded"
     assert project.workspace().lock_reason == "second" and not project.workspace().open
+
+
+def test_a_directorys_password_is_sealed_with_the_data_key_once_there_is_one(
+    project: Project, tmp_path: Path
+) -> None:
+    project.ports = Ports(free_port(), 1, 1)
+    job_id = project.register(WorkspaceSettings(directory=PLANT), PASSWORD)
+    accepted = project.workspace()
+    assert accepted.directory_password is not None and accepted.directory_secret is None
+    with project.working():
+        assert project.ended(job_id).failure is not None
+    keyed = project.workspace()
+    assert keyed.directory_password is None and keyed.directory_secret is not None
+    with directory_server(tmp_path, project.ports.ldap), project.working():
+        project.retry(job_id)
+        assert project.ended(job_id).failure is None
+
+
+def test_the_password_goes_with_the_directory(project: Project, tmp_path: Path) -> None:
+    with directory_server(tmp_path) as port:
+        project.ports = Ports(port, 1, 1)
+        with project.working():
+            project.ended(project.register(WorkspaceSettings(directory=PLANT), PASSWORD))
+            assert project.workspace().directory_secret is not None
+            project.ended(project.modify(WorkspaceSettings()) or 0)
+    assert project.workspace().directory_secret is None
+    with pytest.raises(Problem, match="domain_password"):
+        project.modify(WorkspaceSettings(directory=PLANT))
+
+
+@pytest.mark.parametrize("word", [PASSWORD, "another one"])
+def test_a_new_password_of_a_registered_workspace_is_tried(
+    project: Project, tmp_path: Path, word: str
+) -> None:
+    with directory_server(tmp_path) as port:
+        project.ports = Ports(port, 1, 1)
+        with project.working():
+            project.ended(project.register(WorkspaceSettings(directory=PLANT), PASSWORD))
+            assert project.modify(WorkspaceSettings(directory=PLANT)) is None
+            job = project.ended(project.modify(WorkspaceSettings(directory=PLANT), word) or 0)
+            assert list(project.steps(job.id)) == ["directory"]
+            failed = job.failure or {}
+            assert failed.get("code") == (None if word == PASSWORD else "directory_credentials"), failed
+
+
+def test_another_certificate_is_tried(project: Project, tmp_path: Path) -> None:
+    other = replace(PLANT, ca_pem="-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
+    with directory_server(tmp_path) as port:
+        project.ports = Ports(port, 1, 1)
+        with project.working():
+            project.ended(project.register(WorkspaceSettings(directory=PLANT), PASSWORD))
+            job_id = project.modify(WorkspaceSettings(directory=other)) or 0
+            project.ended(job_id)
+            assert list(project.steps(job_id)) == ["directory"]
 
 
 def test_a_change_that_fails_opens_nothing_and_changing_back_mends_it(project: Project) -> None:

@@ -134,6 +134,7 @@ def _facts(job: Json) -> Table:
         ("Started", Text(moment(job["started_at"]))),
         ("Ended", Text(moment(job["ended_at"]))),
         ("Rerun of", Text(job["origin_id"] or "")),
+        ("Superseded by", Text(job["superseded_by"] or "")),
         ("Asked", plain(job.get("spec"), 400)),
     ]
     if job["state"] == "running":

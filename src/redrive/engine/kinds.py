@@ -138,6 +138,7 @@ class Kind:
     no longer what they were done with: they are done again, and find in ``Work.former`` what they had done.
     ``endless``: a tenant has one job of the kind, which runs for as long as there is work: whatever
     fails is tried again until it is mended, only an administrator stops it, and there is no rerun.
+    ``reruns`` False: another job of the kind is asked for by its service's own call only.
     """
 
     name: str
@@ -149,3 +150,4 @@ class Kind:
     adopt: Callable[[Connection[Any], int], None] | None = None
     changed: Callable[[Connection[Any], Job], Sequence[int]] | None = None
     endless: bool = False
+    reruns: bool = True

@@ -21,6 +21,7 @@ What is guaranteed:
   or running at once. Independent units go on after one failed; then the attempt fails.
 * Pause and cancel are flags first (``wanted``); running units reach their next commit point.
 * Attempts and events are never overwritten or deleted by a retry.
+* A job that was superseded by another (its service says so) is history: it is never retried.
 """
 
 from __future__ import annotations
@@ -118,6 +119,7 @@ class Job:
     failure: Json | None
     fingerprint: str | None
     origin_id: int | None
+    superseded_by: int | None
     actor: str
     run_at: datetime
     created_at: datetime

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg import Connection
 
@@ -51,6 +51,8 @@ class Refusal(StrEnum):
     HAS_ENDED = "has_ended"
     NOT_ENDED = "not_ended"
     ONE_ONLY = "one_only"
+    SUPERSEDED = "superseded"
+    ASK_ANEW = "ask_anew"
 
 
 #: The same as a sentence, with the way out.
@@ -65,6 +67,8 @@ SENTENCES: dict[Refusal, str] = {
     Refusal.HAS_ENDED: "The job has ended: there is nothing left to pause or cancel.",
     Refusal.NOT_ENDED: "The job has not ended: only an ended job can be rerun.",
     Refusal.ONE_ONLY: "There is one job of this kind for each organization: retry it instead.",
+    Refusal.SUPERSEDED: "Another job has taken the place of this one: look there.",
+    Refusal.ASK_ANEW: "A job of this kind is not rerun: ask for the work anew by its service's own call.",
 }
 
 _RETRY_REFUSED = {
@@ -75,11 +79,29 @@ _RETRY_REFUSED = {
 }
 
 
-def why_not_retry(state: JobState, wanted: str | None = None) -> Refusal | None:
-    """Return why a job in ``state`` cannot be retried, None where it can."""
-    if wanted is not None:
+class Standing(Protocol):
+    """Where a job stands: all that decides whether it can be retried."""
+
+    @property
+    def state(self) -> JobState:
+        """Its state."""
+
+    @property
+    def wanted(self) -> str | None:
+        """Whether it is asked to pause or to end."""
+
+    @property
+    def superseded_by(self) -> int | None:
+        """The job that has taken its place."""
+
+
+def why_not_retry(job: Standing) -> Refusal | None:
+    """Return why a job cannot be retried, None where it can."""
+    if job.wanted is not None:
         return Refusal.STOPPING
-    return _RETRY_REFUSED.get(state)
+    if job.state in RETRYABLE and job.superseded_by is not None:
+        return Refusal.SUPERSEDED
+    return _RETRY_REFUSED.get(job.state)
 
 
 def refuse(refusal: Refusal, job_id: int) -> Problem:
@@ -156,7 +178,7 @@ def retry_each(
     _, retried = retry_many(conn, tenant_id, RetryFilter(ids=job_ids), actor=actor, reason=reason)
     left = [job_id for job_id in job_ids if job_id not in retried]
     states = _states(conn, tenant_id, left)
-    if moved := [job_id for job_id, (state, wanted) in states.items() if not why_not_retry(state, wanted)]:
+    if moved := [job_id for job_id, job in states.items() if not why_not_retry(job)]:
         # They failed anew while this call waited for them: what the caller asks for is still meant.
         _, more = retry_many(conn, tenant_id, RetryFilter(ids=moved), actor=actor, reason=reason)
         retried |= more
@@ -167,8 +189,7 @@ def retry_each(
         elif job_id not in states:
             answers[job_id] = Refusal.NOT_FOUND
         else:
-            state, wanted = states[job_id]
-            answers[job_id] = why_not_retry(state, wanted) or Refusal.STOPPING
+            answers[job_id] = why_not_retry(states[job_id]) or Refusal.STOPPING
     return answers
 
 
@@ -199,13 +220,23 @@ def redo_changed(conn: Connection[Any], tenant_id: int, kinds: Iterable[Kind], *
             conn.execute(settling_queries.release, {"job_ids": [job.id], "counts": [job.lanes]})
 
 
-def _states(
-    conn: Connection[Any], tenant_id: int, job_ids: Sequence[int]
-) -> dict[int, tuple[JobState, str | None]]:
+def supersede(conn: Connection[Any], tenant_id: int, job_ids: Sequence[int], by: int) -> None:
+    """Say that another job has taken the place of these: they cannot be retried any more. Safe to repeat."""
+    conn.execute(queries.supersede, {"tenant_id": tenant_id, "ids": list(job_ids), "by": by})
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    state: JobState
+    wanted: str | None
+    superseded_by: int | None
+
+
+def _states(conn: Connection[Any], tenant_id: int, job_ids: Sequence[int]) -> dict[int, _Standing]:
     if not job_ids:
         return {}
     rows = conn.execute(queries.states_of, {"tenant_id": tenant_id, "ids": list(job_ids)}).fetchall()
-    return {row.id: (JobState(row.state), row.wanted) for row in rows}
+    return {row.id: _Standing(JobState(row.state), row.wanted, row.superseded_by) for row in rows}
 
 
 def _parameters(tenant_id: int, job_ids: Sequence[int], actor: str, reason: str) -> dict[str, Any]:
@@ -234,11 +265,11 @@ def _want(
     states = _states(conn, tenant_id, [job_id])
     if job_id not in states:
         raise refuse(Refusal.NOT_FOUND, job_id)
-    state, standing = states[job_id]
+    job = states[job_id]
     satisfied = {"pause": JobState.PAUSED, "cancel": JobState.CANCELLED}[wanted]
-    if state is satisfied or standing == wanted:
+    if job.state is satisfied or job.wanted == wanted:
         return
-    raise refuse(Refusal.STOPPING if standing is not None else Refusal.HAS_ENDED, job_id)
+    raise refuse(Refusal.STOPPING if job.wanted is not None else Refusal.HAS_ENDED, job_id)
 
 
 def resume(conn: Connection[Any], tenant_id: int, job_id: int, *, actor: str, reason: str = "") -> None:
@@ -272,6 +303,8 @@ def rerun(
     job = jobs.get(conn, tenant_id, job_id)
     if kind is not None and kind.endless:
         raise refuse(Refusal.ONE_ONLY, job_id)
+    if kind is not None and not kind.reruns:
+        raise refuse(Refusal.ASK_ANEW, job_id)
     if job.state not in ENDED:
         raise refuse(Refusal.NOT_ENDED, job_id)
     rows = conn.execute(queries.units_as_submitted, {"job_id": job_id}).fetchall()

@@ -1,6 +1,7 @@
 -- name: count_retryable
 select count(*) as n from jobs j
 where j.tenant_id = %(tenant_id)s and j.state = any(%(states)s::text[]) and j.state in ('failed', 'cancelled')
+  and j.superseded_by is null
   and (%(kinds)s::text[] is null or j.kind = any(%(kinds)s::text[]))
   and (%(subject)s::text is null or j.subject = %(subject)s)
   and (%(fingerprint)s::text is null or j.fingerprint = %(fingerprint)s)
@@ -16,7 +17,7 @@ where j.tenant_id = %(tenant_id)s and j.state = any(%(states)s::text[]) and j.st
 with meant as (
     select j.id, j.attempt from jobs j
     where j.tenant_id = %(tenant_id)s and j.state = any(%(states)s::text[])
-      and j.state in ('failed', 'cancelled')
+      and j.state in ('failed', 'cancelled') and j.superseded_by is null
       and (%(kinds)s::text[] is null or j.kind = any(%(kinds)s::text[]))
       and (%(subject)s::text is null or j.subject = %(subject)s)
       and (%(fingerprint)s::text is null or j.fingerprint = %(fingerprint)s)
@@ -29,7 +30,7 @@ with meant as (
         attempt_done = 0, attempt_redone = 0, failure = null, fingerprint = null, wanted = null,
         held = j.capped, run_at = coalesce(%(run_at)s::timestamptz, now()), started_at = null, ended_at = null
     from meant m
-    where j.id = m.id and j.attempt = m.attempt and j.state in ('failed', 'cancelled')
+    where j.id = m.id and j.attempt = m.attempt and j.state in ('failed', 'cancelled') and j.superseded_by is null
     returning j.id, j.attempt, j.phase, j.lanes, j.capped
 ), ranked as (
     select u.id, a.capped, a.lanes, row_number() over (partition by u.job_id order by u.id) as place
@@ -86,7 +87,7 @@ from moved m
 returning job_id;
 
 -- name: states_of
-select id, kind, state, wanted from jobs where tenant_id = %(tenant_id)s and id = any(%(ids)s::bigint[]);
+select id, state, wanted, superseded_by from jobs where tenant_id = %(tenant_id)s and id = any(%(ids)s::bigint[]);
 
 -- name: want
 -- Pause or cancel: the flag first. Ready units are parked, but not those that are being claimed right now:
@@ -141,3 +142,8 @@ select subject_cap from jobs where id = %(job_id)s;
 
 -- name: units_as_submitted
 select spec, phase, label from units where job_id = %(job_id)s and not planned order by phase, id;
+
+-- name: supersede
+-- Jobs that another one has taken the place of.
+update jobs set superseded_by = %(by)s
+where tenant_id = %(tenant_id)s and id = any(%(ids)s::bigint[]) and superseded_by is null;

@@ -47,10 +47,11 @@ class SealedColumn:
 
 KEY_SECRETS = SealedColumn("key_pairs", "id", "secret")
 SERVER_KEYS = SealedColumn("server_keys", "name", "private_key")
+DATA_KEYS = SealedColumn("tenant_keys", "tenant_id", "sealed")
 _CANARIES = SealedColumn("master_key_canary", "name", "sealed")
 
 #: What identity seals. A rotation takes the whole list of the program (see ``redrive keys rotate``).
-SEALED_COLUMNS = (KEY_SECRETS, SERVER_KEYS, _CANARIES)
+SEALED_COLUMNS = (KEY_SECRETS, SERVER_KEYS, DATA_KEYS, _CANARIES)
 
 
 def key_file(settings: Settings) -> Path:

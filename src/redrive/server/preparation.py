@@ -18,6 +18,7 @@ from redrive.errors import Problem, ProblemCode
 from redrive.identity import bootstrap
 from redrive.identity.credentials import endpoint_of
 from redrive.identity.sealing import Sealer
+from redrive.kinds import secrets_of
 from redrive.services.workspaces import service as workspaces
 from redrive.settings import Settings
 
@@ -62,7 +63,9 @@ def prepare_database(settings: Settings, *, create: bool = True, given_up: Calla
 
 def _register_first(conn: psycopg.Connection[Any], sealer: Sealer) -> None:
     first = conn.execute(bootstrap.queries.first_tenant).fetchone()
-    for job_id in workspaces.ensure_registered(conn, sealer, first.id if first is not None else None):
+    for job_id in workspaces.ensure_registered(
+        conn, secrets_of(sealer), first.id if first is not None else None
+    ):
         log.info("workspace.registering", job=job_id)
 
 

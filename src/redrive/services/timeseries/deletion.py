@@ -108,7 +108,7 @@ def resubmit(db: Database, tenant_id: int, job_id: int, *, actor: str) -> None:
 
     def again(conn: Connection[Any]) -> None:
         job = jobs.get(conn, tenant_id, job_id)
-        refusal = why_not_retry(job.state, job.wanted)
+        refusal = why_not_retry(job)
         if refusal is None and job.state is not JobState.FAILED:
             raise Problem(
                 ProblemCode.CONFLICT,

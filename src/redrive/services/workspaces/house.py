@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from psycopg import Connection
 
-from redrive.database import Queries
+from redrive.database import Database, Queries
 from redrive.endpoints.directory import Controller, Directory, Reach
 from redrive.engine.jobs import dump
 from redrive.engine.kinds import Work
@@ -20,8 +20,8 @@ queries = Queries.beside(__file__, "workspaces.sql")
 
 Json = Mapping[str, Any]
 
-#: What is sealed here: table, key of the row, column. A rotation of the master key must know of it.
-SEALED = (("tenant_keys", "tenant_id", "sealed"), ("workspaces", "tenant_id", "directory_password"))
+#: What the master key seals here: table, key of the row, column. A rotation of the master key must know of it.
+SEALED = (("workspaces", "tenant_id", "directory_password"),)
 
 
 class Seals(Protocol):
@@ -34,15 +34,65 @@ class Seals(Protocol):
         """Return what was sealed for ``place``."""
 
 
+class Keys(Protocol):
+    """The tenants' data keys (identity's)."""
+
+    def make(self, conn: Connection[Any], tenant_id: int) -> None:
+        """Make the tenant's key where there is none."""
+
+    def has(self, conn: Connection[Any], tenant_id: int) -> bool:
+        """Return whether the tenant has a key."""
+
+    def drop(self, conn: Connection[Any], tenant_id: int) -> None:
+        """Drop the tenant's key."""
+
+    def seal(self, conn: Connection[Any], tenant_id: int, plain: bytes, place: str) -> bytes:
+        """Return ``plain`` sealed with the tenant's key."""
+
+    def open(self, conn: Connection[Any], tenant_id: int, sealed: bytes, place: str) -> bytes:
+        """Return what was sealed with the tenant's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What seals a workspace's secrets: the master key until the workspace has a key of its own."""
+
+    master: Seals
+    keys: Keys
+
+    def sealed(self, conn: Connection[Any], tenant_id: int, password: str) -> dict[str, bytes | None]:
+        """Return a directory's password as its columns: under the data key where there is one."""
+        plain = password.encode()
+        if self.keys.has(conn, tenant_id):
+            secret = self.keys.seal(conn, tenant_id, plain, _secret_place(tenant_id))
+            return {"directory_password": None, "directory_secret": secret}
+        return {
+            "directory_password": self.master.seal(plain, password_place(tenant_id)),
+            "directory_secret": None,
+        }
+
+    def password(self, conn: Connection[Any], workspace: Workspace) -> str:
+        """Return the directory's password; empty where there is none."""
+        tenant_id = workspace.tenant_id
+        if workspace.directory_secret is not None:
+            place = _secret_place(tenant_id)
+            return self.keys.open(conn, tenant_id, workspace.directory_secret, place).decode()
+        if workspace.directory_password is not None:
+            return self.master.open(workspace.directory_password, password_place(tenant_id)).decode()
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Belonging:
     """What another service keeps for a tenant, and how it comes and goes. All of it is safe to repeat.
 
+    ``endless``: the kinds of its jobs that never end by themselves.
     ``blocked`` says why it must not be erased now; ``stop`` ends the service's endless jobs and says whether nothing
     of it runs any more; ``erase`` returns what is gone, for the ledger.
     """
 
     name: str
+    endless: Sequence[str]
     prepare: Callable[[Work, str, str], None]
     prepared: Callable[[str, str], bool]
     blocked: Callable[[Connection[Any], int], str]
@@ -57,10 +107,9 @@ class House:
     ``cache_seconds``: so long other processes may believe what they last read of a tenant.
     """
 
-    seals: Seals
+    secrets: Secrets
     reach: Reach
     belongings: Sequence[Belonging]
-    endless: Sequence[str]
     cache_seconds: float
 
 
@@ -78,6 +127,8 @@ class Workspace:
     settings: WorkspaceSettings | None
     revision: int
     directory_password: bytes | None
+    directory_secret: bytes | None
+    password_revision: int
     job_id: int | None
     task_job_id: int | None
     registered_at: datetime | None
@@ -120,7 +171,9 @@ def load(conn: Connection[Any], tenant_id: int) -> Workspace:
         allowed_from=None if row.allowed_from is None else [str(each) for each in row.allowed_from],
         settings=settings_from(row.settings) if row.settings is not None else None,
         revision=row.revision or 0,
-        directory_password=bytes(row.directory_password) if row.directory_password is not None else None,
+        directory_password=_bytes(row.directory_password),
+        directory_secret=_bytes(row.directory_secret),
+        password_revision=row.password_revision or 0,
         job_id=row.job_id,
         task_job_id=row.task_job_id,
         registered_at=row.registered_at,
@@ -140,24 +193,38 @@ def load(conn: Connection[Any], tenant_id: int) -> Workspace:
     )
 
 
+def _bytes(value: object) -> bytes | None:
+    return bytes(value) if isinstance(value, bytes | memoryview) else None
+
+
+def active_jobs(conn: Connection[Any], tenant_id: int, belongings: Sequence[Belonging]) -> tuple[int, str]:
+    """Return how many jobs of other services are not over, those that never end aside; and the kind of one."""
+    endless = [kind for belonging in belongings for kind in belonging.endless]
+    row = conn.execute(queries.active_jobs, {"tenant_id": tenant_id, "endless": endless}).fetchone()
+    return (row.n, row.kind) if row is not None and row.n else (0, "")
+
+
+def blocked(conn: Connection[Any], tenant_id: int, belongings: Sequence[Belonging]) -> str:
+    """Return why what the tenant has must not be erased now; empty where it may."""
+    return "; ".join(filter(None, (belonging.blocked(conn, tenant_id) for belonging in belongings)))
+
+
 def password_place(tenant_id: int) -> str:
-    """Return the place for which a directory's password is sealed."""
+    """Return the place for which the master key seals a directory's password."""
     return f"workspaces.directory_password/{tenant_id}"
 
 
-def key_place(tenant_id: int) -> str:
-    """Return the place for which a tenant's data key is sealed."""
-    return f"tenant_keys.sealed/{tenant_id}"
+def _secret_place(tenant_id: int) -> str:
+    return f"workspaces.directory_secret/{tenant_id}"
 
 
-def directory_of(house: House, workspace: Workspace) -> Directory | None:
+def directory_of(house: House, db: Database, workspace: Workspace) -> Directory | None:
     """Return the directory to join, with its password; None where the users are the account's own."""
     wanted = workspace.wanted.directory
     if wanted.kind is DirectoryKind.LOCAL:
         return None
-    sealed = workspace.directory_password
-    place = password_place(workspace.tenant_id)
-    password = house.seals.open(sealed, place).decode() if sealed is not None else ""
+    with db.transaction() as conn:
+        password = house.secrets.password(conn, workspace)
     standby = [Controller(wanted.standby_ip, wanted.standby_name or "standby", standby=True)]
     return Directory(
         domain_name=wanted.domain_name,

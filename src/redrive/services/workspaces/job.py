@@ -4,8 +4,9 @@ Each unit is one step, in a phase of its own. At a retry, done steps are kept un
 are undone and done again. A deregistration undoes the steps in reverse, with what the registration recorded. It
 begins by waiting until nothing of the tenant runs any more. A step that was never begun has nothing to undo.
 
-Jobs can be retried and rerun by the calls about jobs too, which know nothing of workspaces. So every step first looks
-whether its job is still the one that the workspace is at; one that the workspace has left behind changes nothing.
+A job that the workspace has left behind is superseded, so that nobody retries it; none is rerun. Should one run
+nevertheless, because it was retried at the same moment, it changes nothing: every step first looks whether its job is
+still the one that the workspace is at.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from redrive.engine import claiming, jobs
 from redrive.engine.kinds import Again, Done, Kind, Outcome, RetryPolicy, Work
 from redrive.engine.model import Job, NewJob, NewUnit, UnitState
 from redrive.errors import Failure, FailureClass
-from redrive.services.workspaces.house import Belonging, House, Json, Workspace, load, queries
+from redrive.services.workspaces.house import (
+    Belonging,
+    House,
+    Json,
+    Workspace,
+    active_jobs,
+    blocked,
+    load,
+    queries,
+)
 from redrive.services.workspaces.model import DEREGISTRATION, MODIFICATION, REGISTRATION, UNLOCKING
 from redrive.services.workspaces.steps import BY_NAME, STEPS, Step
 
@@ -40,8 +50,15 @@ def kinds(house: House) -> tuple[Kind, ...]:
             probe=partial(_find, house),
             retry=_POLICY,
             changed=_changed,
+            reruns=False,
         ),
-        Kind(DEREGISTRATION, "deregistration of a workspace", run=partial(_undo, house), retry=_POLICY),
+        Kind(
+            DEREGISTRATION,
+            "deregistration of a workspace",
+            run=partial(_undo, house),
+            retry=_POLICY,
+            reruns=False,
+        ),
         Kind(
             MODIFICATION,
             "change of a workspace",
@@ -49,8 +66,9 @@ def kinds(house: House) -> tuple[Kind, ...]:
             probe=partial(_find, house),
             retry=_POLICY,
             changed=_changed,
+            reruns=False,
         ),
-        Kind(UNLOCKING, "unlocking of a workspace", run=_unlock, retry=_POLICY),
+        Kind(UNLOCKING, "unlocking of a workspace", run=_unlock, retry=_POLICY, reruns=False),
     )
 
 
@@ -170,15 +188,14 @@ def _close(house: House, work: Work, workspace: Workspace) -> Outcome:
     if since < house.cache_seconds:
         return Again({}, after_seconds=house.cache_seconds - since, progress=False)
     with work.db.transaction() as conn:
-        named = {"tenant_id": work.tenant_id, "endless": list(house.endless)}
-        active = conn.execute(queries.active_jobs, named).fetchone()
-        blocked = "; ".join(filter(None, (each.blocked(conn, work.tenant_id) for each in house.belongings)))
-    if active is not None and active.n:
-        raise _busy(active.n, active.kind)
-    if blocked:
+        count, kind = active_jobs(conn, work.tenant_id, house.belongings)
+        why_not = blocked(conn, work.tenant_id, house.belongings)
+    if count:
+        raise _busy(count, kind)
+    if why_not:
         raise Failure(
             "held",
-            blocked,
+            why_not,
             hint="lift the hold when the data may be erased, then retry",
             kind=FailureClass.NEEDS_INPUT,
             target="hold",

@@ -60,6 +60,8 @@ class Directory:
     delete_object: bool = False
     ldaps: bool = False
     ca_pem: str = ""
+    #: Remembered for those who ask for them; nothing of ours depends on them.
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

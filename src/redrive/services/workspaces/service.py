@@ -18,11 +18,13 @@ from redrive.engine.model import Attempt, Job, JobState, Unit
 from redrive.errors import Problem, ProblemCode, invalid
 from redrive.services.workspaces import job as workspace_job
 from redrive.services.workspaces.house import (
-    Seals,
+    Belonging,
+    Secrets,
     Workspace,
+    active_jobs,
     as_json,
+    blocked,
     load,
-    password_place,
     queries,
 )
 from redrive.services.workspaces.model import (
@@ -67,7 +69,7 @@ def register(
     settings: WorkspaceSettings,
     *,
     actor: str,
-    seals: Seals,
+    secrets: Secrets,
     password: str | None = None,
 ) -> int:
     """Submit the registration of a workspace that is not registered; return its job."""
@@ -76,10 +78,11 @@ def register(
     present = status(workspace)
     if present not in _FREE:
         raise _not_now(present, "registered")
-    sealed = _sealed(tenant_id, settings, password, seals)
+    sealed = _sealed(conn, workspace, settings, password, secrets) or _NO_PASSWORD
     job_id = jobs.submit(conn, workspace_job.registration(tenant_id, actor))
-    values = {"tenant_id": tenant_id, "settings": as_json(settings.to_json())}
-    conn.execute(queries.put, {**values, "directory_password": sealed, "job_id": job_id})
+    values = {"tenant_id": tenant_id, "settings": as_json(settings.to_json()), "job_id": job_id}
+    conn.execute(queries.put, {**values, **sealed})
+    _leave_behind(conn, tenant_id, job_id)
     return job_id
 
 
@@ -89,13 +92,13 @@ def modify(
     settings: WorkspaceSettings,
     *,
     actor: str,
-    seals: Seals,
+    secrets: Secrets,
     password: str | None = None,
 ) -> int | None:
     """Change what a workspace is to be; return the job that brings it about, None where there is nothing to do yet.
 
-    A registered workspace's steps are done again where their input changes. After a failure nothing is done: the
-    retry finds the new settings. While something is under way nothing can be changed.
+    A registered workspace's steps are done again where their input changes; a new password is tried, too. After a
+    failure nothing is done: the retry finds the new settings. While something is under way nothing can be changed.
     """
     settings = checked(settings)
     workspace = _locked(conn, tenant_id)
@@ -103,9 +106,10 @@ def modify(
     if present in _FREE:
         raise _not_now(present, "changed")
     _refuse_while_busy(conn, tenant_id)
-    sealed = _sealed(tenant_id, settings, password, seals, former=workspace)
-    values = {"tenant_id": tenant_id, "settings": as_json(settings.to_json()), "directory_password": sealed}
-    conn.execute(queries.set_settings, values)
+    sealed = _sealed(conn, workspace, settings, password, secrets)
+    conn.execute(queries.set_settings, {"tenant_id": tenant_id, "settings": as_json(settings.to_json())})
+    if sealed is not None:
+        conn.execute(queries.set_password, {"tenant_id": tenant_id, **sealed})
     if present is not Status.REGISTERED or workspace.job_id is None:
         return None
     recorded = workspace_job.recorded(conn, tenant_id, workspace.job_id)
@@ -118,38 +122,40 @@ def modify(
     if not changed:
         return None
     job_id = jobs.submit(conn, workspace_job.modification(tenant_id, actor, changed))
-    conn.execute(queries.set_task, {"tenant_id": tenant_id, "job_id": job_id})
+    _set_task(conn, tenant_id, job_id)
     return job_id
 
 
-def deregister(conn: Connection[Any], tenant_id: int, *, actor: str, endless: Sequence[str]) -> int:
-    """Submit the deregistration of a workspace on which no jobs are active; from now on it takes no data calls."""
+def deregister(conn: Connection[Any], tenant_id: int, *, actor: str, belongings: Sequence[Belonging]) -> int:
+    """Submit the deregistration of a workspace that may be closed; from now on it takes no data calls."""
     workspace = _locked(conn, tenant_id)
     present = status(workspace)
     if present not in (Status.REGISTERED, Status.REGISTRATION_FAILED) or workspace.job_id is None:
         raise _not_now(present, "deregistered")
-    why_not = why_not_closable(conn, workspace, endless)
+    why_not = why_not_closable(conn, workspace, belongings)
     if why_not:
         raise Problem(
-            ProblemCode.CONFLICT, why_not, hint="wait for them or cancel them", reason="not_closable"
+            ProblemCode.CONFLICT, why_not, hint="mend that, or wait until it is over", reason="not_closable"
         )
     job_id = jobs.submit(conn, workspace_job.deregistration(tenant_id, actor, workspace.job_id))
     conn.execute(queries.set_job, {"tenant_id": tenant_id, "job_id": job_id})
     conn.execute(queries.set_open, {"tenant_id": tenant_id, "open": False})
+    _leave_behind(conn, tenant_id, job_id)
     return job_id
 
 
-def why_not_closable(conn: Connection[Any], workspace: Workspace, endless: Sequence[str]) -> str:
-    """Return why the workspace cannot be deregistered now; empty where it can."""
+def why_not_closable(conn: Connection[Any], workspace: Workspace, belongings: Sequence[Belonging]) -> str:
+    """Return why the workspace cannot be deregistered now (its status, jobs, legal holds); empty where it can."""
     present = status(workspace)
     if present not in (Status.REGISTERED, Status.REGISTRATION_FAILED):
         return f"the workspace is {_WORDS[present]}"
-    named = {"tenant_id": workspace.tenant_id, "endless": list(endless)}
-    active = conn.execute(queries.active_jobs, named).fetchone()
-    if active is not None and active.n:
-        return f"{active.n} jobs of the workspace are not over (such as {active.kind})"
+    count, kind = active_jobs(conn, workspace.tenant_id, belongings)
+    if count:
+        return f"{count} jobs of the workspace are not over (such as {kind})"
     task = conn.execute(queries.active_tasks, {"tenant_id": workspace.tenant_id}).fetchone()
-    return f"the task {task.kind} is not over" if task is not None else ""
+    if task is not None:
+        return f"the task {task.kind} is not over"
+    return blocked(conn, workspace.tenant_id, belongings)
 
 
 def retry(
@@ -185,11 +191,13 @@ def retry(
         )
     recovery.retry(conn, tenant_id, job_id, actor=actor, reason="retry")
     recovery.redo_changed(conn, tenant_id, kinds, actor=actor)
-    conn.execute(queries.set_task, {"tenant_id": tenant_id, "job_id": job_id})
+    _set_task(conn, tenant_id, job_id)
     return jobs.get(conn, tenant_id, job_id)
 
 
-def set_enterprise_id(conn: Connection[Any], tenant_id: int, name: str, *, actor: str, seals: Seals) -> str:
+def set_enterprise_id(
+    conn: Connection[Any], tenant_id: int, name: str, *, actor: str, secrets: Secrets
+) -> str:
     """Give a workspace another enterprise id; it is taken at once where the workspace is registered."""
     workspace = _locked(conn, tenant_id)
     settings = checked(replace(workspace.wanted, enterprise_id=name))
@@ -199,7 +207,7 @@ def set_enterprise_id(conn: Connection[Any], tenant_id: int, name: str, *, actor
             f"the enterprise id {name} belongs to another workspace",
             reason="name_taken",
         )
-    modify(conn, tenant_id, settings, actor=actor, seals=seals)
+    modify(conn, tenant_id, settings, actor=actor, secrets=secrets)
     return enterprise_id_of(load(conn, tenant_id))
 
 
@@ -226,7 +234,7 @@ def unlock(conn: Connection[Any], tenant_id: int, *, actor: str) -> int:
         raise Problem(ProblemCode.CONFLICT, "the workspace is not locked", reason="not_locked")
     _refuse_while_busy(conn, tenant_id)
     job_id = jobs.submit(conn, workspace_job.unlocking(tenant_id, actor))
-    conn.execute(queries.set_task, {"tenant_id": tenant_id, "job_id": job_id})
+    _set_task(conn, tenant_id, job_id)
     return job_id
 
 
@@ -275,7 +283,7 @@ def registering(conn: Connection[Any]) -> bool:
     return bool(row.found) if row is not None else False
 
 
-def ensure_registered(conn: Connection[Any], seals: Seals, first_tenant_id: int | None) -> list[int]:
+def ensure_registered(conn: Connection[Any], secrets: Secrets, first_tenant_id: int | None) -> list[int]:
     """Register the first tenant, and those from before there were workspaces: local users, reached from anywhere.
 
     Safe to repeat and to race.
@@ -283,7 +291,7 @@ def ensure_registered(conn: Connection[Any], seals: Seals, first_tenant_id: int 
     made = []
     for row in conn.execute(queries.unregistered, {"first": first_tenant_id}).fetchall():
         if status(_locked(conn, row.tenant_id)) is Status.NONE:
-            made.append(register(conn, row.tenant_id, WorkspaceSettings(), actor="redrive", seals=seals))
+            made.append(register(conn, row.tenant_id, WorkspaceSettings(), actor="redrive", secrets=secrets))
     return made
 
 
@@ -328,18 +336,33 @@ def _locked(conn: Connection[Any], tenant_id: int) -> Workspace:
     return load(conn, tenant_id)
 
 
+def _set_task(conn: Connection[Any], tenant_id: int, job_id: int) -> None:
+    conn.execute(queries.set_task, {"tenant_id": tenant_id, "job_id": job_id})
+    _leave_behind(conn, tenant_id, job_id)
+
+
+def _leave_behind(conn: Connection[Any], tenant_id: int, job_id: int) -> None:
+    """Say of the jobs that the workspace is not at any more that this one has taken their place."""
+    rows = conn.execute(queries.left_behind, {"tenant_id": tenant_id, "kinds": list(KINDS)}).fetchall()
+    recovery.supersede(conn, tenant_id, [row.id for row in rows], by=job_id)
+
+
+_NO_PASSWORD: dict[str, bytes | None] = {"directory_password": None, "directory_secret": None}
+
+
 def _sealed(
-    tenant_id: int,
+    conn: Connection[Any],
+    former: Workspace,
     settings: WorkspaceSettings,
     password: str | None,
-    seals: Seals,
-    former: Workspace | None = None,
-) -> bytes | None:
+    secrets: Secrets,
+) -> dict[str, bytes | None] | None:
+    """Return the directory's password as its columns; None: it stays as it is."""
     if settings.directory.kind is DirectoryKind.LOCAL:
-        return None
+        return _NO_PASSWORD
     if password is None:
-        if former is not None and former.directory_password is not None:
+        if former.directory_secret is not None or former.directory_password is not None:
             return None
         raise invalid("domain_password", "the password of the directory's account")
     check_password(password)
-    return seals.seal(password.encode(), password_place(tenant_id))
+    return secrets.sealed(conn, former.tenant_id, password)

@@ -7,7 +7,7 @@ in one transaction; directory and sample store are looked at by ``find``.
 
 from __future__ import annotations
 
-import secrets
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,7 +25,6 @@ from redrive.services.workspaces.house import (
     Workspace,
     as_json,
     directory_of,
-    key_place,
     queries,
 )
 from redrive.services.workspaces.model import (
@@ -38,8 +37,6 @@ from redrive.services.workspaces.model import (
 )
 
 T = TypeVar("T")
-
-KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,28 +228,29 @@ def _erase(house: House, work: Work, workspace: Workspace, made: Json) -> Json:
     return erased
 
 
-# -- key: seals what the project keeps secret; without it nothing of that can be opened again
+# -- key: seals what the project keeps secret, first its directory's password; without it nothing of that opens again
 
 
 def _make_key(house: House, work: Work, workspace: Workspace) -> Json:
     def make(conn: Connection[Any]) -> Json:
-        if conn.execute(queries.find_key, {"tenant_id": workspace.tenant_id}).fetchone() is None:
-            sealed = house.seals.seal(secrets.token_bytes(KEY_BYTES), key_place(workspace.tenant_id))
-            conn.execute(queries.insert_key, {"tenant_id": workspace.tenant_id, "sealed": sealed})
+        house.secrets.keys.make(conn, workspace.tenant_id)
+        if workspace.directory_password is not None:
+            sealed = house.secrets.sealed(conn, workspace.tenant_id, house.secrets.password(conn, workspace))
+            conn.execute(queries.reseal_password, {"tenant_id": workspace.tenant_id, **sealed})
         return {"key": True}
 
     return _fenced(work, make)
 
 
 def _find_key(house: House, work: Work, workspace: Workspace) -> Json | None:
+    if workspace.directory_password is not None:
+        return None  # it is still to be sealed with the key
     with work.db.transaction() as conn:
-        found = conn.execute(queries.find_key, {"tenant_id": workspace.tenant_id}).fetchone()
-    return None if found is None else {"key": True}
+        return {"key": True} if house.secrets.keys.has(conn, workspace.tenant_id) else None
 
 
 def _drop_key(house: House, work: Work, workspace: Workspace, made: Json) -> Json:
-    named = {"tenant_id": workspace.tenant_id}
-    _fenced(work, lambda conn: conn.execute(queries.delete_key, named))
+    _fenced(work, lambda conn: house.secrets.keys.drop(conn, workspace.tenant_id))
     return {"key_dropped": True}
 
 
@@ -268,11 +266,13 @@ def _directory_inputs(workspace: Workspace) -> Json:
         "controllers": [wanted.active_ip, wanted.active_name, wanted.standby_ip, wanted.standby_name],
         "dns": list(wanted.dns),
         "ldaps": wanted.ldaps,
+        "ca": hashlib.sha256(wanted.ca_pem.encode()).hexdigest() if wanted.ca_pem else "",
+        "password": workspace.password_revision if wanted.kind is DirectoryKind.LDAP else 0,
     }
 
 
 def _check_directory(house: House, work: Work, workspace: Workspace) -> Json:
-    wanted = directory_of(house, workspace)
+    wanted = directory_of(house, work.db, workspace)
     if wanted is None:
         return {"directory": "the account's own users"}
     findings = directory.check_dns(wanted, house.reach)
@@ -293,7 +293,7 @@ def _computer(workspace: Workspace) -> str:
 
 
 def _join(house: House, work: Work, workspace: Workspace) -> Json:
-    wanted = directory_of(house, workspace)
+    wanted = directory_of(house, work.db, workspace)
     if wanted is None:
         return {"joined": None}
     made = directory.join(wanted, house.reach, name=_computer(workspace), serial=workspace.id)
@@ -301,7 +301,7 @@ def _join(house: House, work: Work, workspace: Workspace) -> Json:
 
 
 def _find_joined(house: House, work: Work, workspace: Workspace) -> Json | None:
-    wanted = directory_of(house, workspace)
+    wanted = directory_of(house, work.db, workspace)
     if wanted is None:
         return {"joined": None}
     found = directory.joined(wanted, house.reach, name=_computer(workspace), serial=workspace.id)
@@ -310,7 +310,7 @@ def _find_joined(house: House, work: Work, workspace: Workspace) -> Json | None:
 
 def _leave(house: House, work: Work, workspace: Workspace, made: Json) -> Json:
     former = made.get("input", {})
-    wanted = directory_of(house, workspace)
+    wanted = directory_of(house, work.db, workspace)
     if former.get("kind") == DirectoryKind.LOCAL.value or (wanted is None and not made.get("joined")):
         return {}
     if wanted is None or (former and former.get("domain") != wanted.domain_name):

@@ -1,6 +1,7 @@
 -- name: load
 select t.id as tenant_id, t.workspace_id as id, t.org_id, t.project_id, t.project_name, t.open, t.allowed_from,
-       w.settings, w.revision, w.directory_password, w.job_id, w.task_job_id, w.registered_at, w.enterprise_id,
+       w.settings, w.revision, w.directory_password, w.directory_secret,
+       w.password_revision, w.job_id, w.task_job_id, w.registered_at, w.enterprise_id,
        w.schema_name, w.role_name, w.endpoints, w.locked_at, w.lock_reason,
        j.kind, j.state, j.attempt, j.done_units, j.skipped_units, j.total_units, j.failure,
        coalesce((select jsonb_object_agg(s.id, s.cidr::text) from workspace_subnets s where s.tenant_id = t.id), '{}')
@@ -15,17 +16,28 @@ where t.id = %(tenant_id)s
 select pg_advisory_xact_lock(7206, hashint8(%(tenant_id)s))
 
 -- name: put
-insert into workspaces (tenant_id, settings, directory_password, job_id, task_job_id)
-values (%(tenant_id)s, %(settings)s, %(directory_password)s, %(job_id)s, %(job_id)s)
+insert into workspaces (tenant_id, settings, directory_password, directory_secret, job_id, task_job_id)
+values (%(tenant_id)s, %(settings)s, %(directory_password)s, %(directory_secret)s, %(job_id)s, %(job_id)s)
 on conflict (tenant_id) do update
-set settings = excluded.settings, directory_password = excluded.directory_password, job_id = excluded.job_id,
+set settings = excluded.settings, directory_password = excluded.directory_password,
+    directory_secret = excluded.directory_secret, job_id = excluded.job_id,
     task_job_id = excluded.job_id, revision = workspaces.revision + 1, registered_at = null, locked_at = null,
     lock_reason = '', changed_at = now()
 
 -- name: set_settings
 update workspaces
-set settings = %(settings)s, directory_password = coalesce(%(directory_password)s, directory_password),
-    revision = revision + 1, changed_at = now()
+set settings = %(settings)s, revision = revision + 1, changed_at = now()
+where tenant_id = %(tenant_id)s
+
+-- name: set_password
+update workspaces
+set directory_password = %(directory_password)s, directory_secret = %(directory_secret)s,
+    password_revision = password_revision + 1
+where tenant_id = %(tenant_id)s
+
+-- name: reseal_password
+-- The same password under another key.
+update workspaces set directory_password = null, directory_secret = %(directory_secret)s
 where tenant_id = %(tenant_id)s
 
 -- name: set_job
@@ -44,6 +56,12 @@ where tenant_id = %(tenant_id)s and state in ('queued', 'running', 'paused')
 select id, kind from jobs
 where tenant_id = %(tenant_id)s and state in ('queued', 'running', 'paused') and kind like 'workspace.%%'
 order by id limit 1
+
+-- name: left_behind
+-- Jobs of the workspace that it is not at any more.
+select j.id from jobs j join workspaces w on w.tenant_id = j.tenant_id
+where j.tenant_id = %(tenant_id)s and j.kind = any(%(kinds)s::text[]) and j.superseded_by is null
+  and j.id not in (w.job_id, w.task_job_id)
 
 -- name: tasks
 -- Jobs of the workspace, newest first.
@@ -83,15 +101,6 @@ select exists (select from pg_namespace where nspname = %(schema)s) as schema_th
        exists (select from pg_roles where rolname = %(role)s) as role_there,
        exists (select from pg_roles where rolname = current_user and (rolcreaterole or rolsuper)) as may_make_roles
 
--- name: find_key
-select sealed from tenant_keys where tenant_id = %(tenant_id)s
-
--- name: insert_key
-insert into tenant_keys (tenant_id, sealed) values (%(tenant_id)s, %(sealed)s) on conflict do nothing
-
--- name: delete_key
-delete from tenant_keys where tenant_id = %(tenant_id)s
-
 -- name: set_endpoints
 update workspaces set endpoints = %(endpoints)s where tenant_id = %(tenant_id)s
 
@@ -103,7 +112,7 @@ update workspaces set registered_at = clock_timestamp() where tenant_id = %(tena
 
 -- name: set_closed
 update workspaces
-set directory_password = null, registered_at = null, schema_name = null, role_name = null, endpoints = '{}',
+set directory_password = null, directory_secret = null, registered_at = null, schema_name = null, role_name = null, endpoints = '{}',
     enterprise_id = null
 where tenant_id = %(tenant_id)s
 

@@ -425,4 +425,4 @@ def _covered(conn: Connection, caller: Principal, numbers: list[int]) -> list[in
 
 
 def _refusal(job: Job | None) -> Refusal | None:
-    return Refusal.NOT_FOUND if job is None else recovery.why_not_retry(job.state, job.wanted)
+    return Refusal.NOT_FOUND if job is None else recovery.why_not_retry(job)

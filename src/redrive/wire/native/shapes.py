@@ -166,6 +166,9 @@ class JobBody(BaseModel):
     retryable: bool
     why_not: WhyNot | None
     origin_id: str | None = Field(description="the job that this one is a rerun of")
+    superseded_by: str | None = Field(
+        description="the job that has taken the place of this one; it is not retried"
+    )
     actor: str
     run_at: datetime
     created_at: datetime
@@ -336,7 +339,7 @@ def why_not(refusal: Refusal | None) -> WhyNot | None:
 
 
 def _job_fields(job: Job, pace: Pace) -> dict[str, Any]:
-    refusal = why_not_retry(job.state, job.wanted)
+    refusal = why_not_retry(job)
     return {
         "id": str(job.id),
         "kind": job.kind,
@@ -362,6 +365,7 @@ def _job_fields(job: Job, pace: Pace) -> dict[str, Any]:
         "retryable": refusal is None,
         "why_not": why_not(refusal),
         "origin_id": None if job.origin_id is None else str(job.origin_id),
+        "superseded_by": None if job.superseded_by is None else str(job.superseded_by),
         "actor": job.actor,
         "run_at": job.run_at,
         "created_at": job.created_at,

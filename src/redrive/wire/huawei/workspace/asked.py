@@ -28,7 +28,8 @@ _NOTES = {
     "apply_shared_vpc_dedicated_param": dict,
     "apply_dedicated_standby_network_param": dict,
 }
-_AD_NOTES = ("cba_enabled", "certificate_id")
+#: The same of a directory: log-on by smart card is not ours.
+_AD_NOTES = {"cba_enabled": bool, "certificate_id": str}
 _AD_FIELDS = {
     "domain_type", "domain_name", "domain_admin_account", "domain_password", "active_domain_ip",
     "active_domain_name", "standby_domain_ip", "standby_domain_name", "active_dns_ip", "standby_dns_ip",
@@ -59,7 +60,7 @@ def registration(body: Body) -> tuple[WorkspaceSettings, str | None]:
         subnets=tuple(_subnet(item) for item in _list(body, "subnet_ids")),
         management_cidr=_text(body, "manage_subnet_cidr"),
         enterprise_id=_text(body, "enterprise_id"),
-        notes=_notes(body),
+        notes=_notes(body, _NOTES),
     )
     return _access(body, settings), password
 
@@ -85,7 +86,7 @@ def change(body: Body, present: WorkspaceSettings) -> tuple[WorkspaceSettings, s
         settings = replace(settings, conflict_networks=_parts(body, "adn_conflict_network"))
     if "enterprise_id" in body:
         settings = replace(settings, enterprise_id=_text(body, "enterprise_id"))
-    settings = replace(settings, notes={**settings.notes, **_notes(body)})
+    settings = replace(settings, notes={**settings.notes, **_notes(body, _NOTES)})
     return _access(body, settings), password
 
 
@@ -130,6 +131,7 @@ def _directory(body: Body, present: Directory, where: str) -> tuple[Directory, s
         delete_object=_zero_or_one(body, "delete_computer_object", present.delete_object),
         ldaps=_flag(body, "use_ldaps", present.ldaps),
         ca_pem=_certificate(body, present.ca_pem),
+        notes={**present.notes, **_notes(body, _AD_NOTES)},
     )
     password = body.get("domain_password")
     if password is not None and not isinstance(password, str):
@@ -201,9 +203,9 @@ def _zero_or_one(body: Body, name: str, former: bool) -> bool:
     return value in (1, "1")
 
 
-def _notes(body: Body) -> dict[str, Any]:
+def _notes(body: Body, taken: Mapping[str, type]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, kind in _NOTES.items():
+    for name, kind in taken.items():
         value = body.get(name)
         if value is None:
             continue

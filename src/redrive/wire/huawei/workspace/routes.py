@@ -21,8 +21,9 @@ from redrive.engine import jobs
 from redrive.engine.model import Job, UnitState
 from redrive.errors import Problem, ProblemCode, invalid
 from redrive.identity.access import Principal, require
+from redrive.kinds import house
 from redrive.services.workspaces import service
-from redrive.services.workspaces.house import load
+from redrive.services.workspaces.house import House, load
 from redrive.services.workspaces.model import KINDS
 from redrive.wire.huawei.auth import ProjectCaller
 from redrive.wire.huawei.codes import Surface
@@ -59,8 +60,8 @@ def _require(caller: Principal, action: str, about: Mapping[str, Any] | None = N
     require(caller, action, caller.urn("workspace", "workspace", caller.workspace_id), about)
 
 
-def _endless(request: Request) -> list[str]:
-    return [kind.name for kind in request.app.state.kinds.values() if kind.endless]
+def _house(request: Request) -> House:
+    return house(request.app.state.parts)
 
 
 def _task_of(request: Request, job_id: int | None, tenant_id: int) -> Response:
@@ -84,7 +85,7 @@ def show_workspace(request: Request, caller: ProjectCaller) -> Response:
         task = None
         if workspace.task_job_id is not None:
             task = jobs.get(conn, caller.tenant_id, workspace.task_job_id)
-        return workspace, task, service.why_not_closable(conn, workspace, _endless(request))
+        return workspace, task, service.why_not_closable(conn, workspace, _house(request).belongings)
 
     workspace, task, why_not = _db(request).run(read)
     reached = urlsplit(base_url(request.url.scheme, request.headers.get("host", "")))
@@ -97,10 +98,10 @@ def apply_workspace(request: Request, caller: ProjectCaller, body: Body) -> Resp
     """Register the project's workspace; the answer is the task."""
     settings, password = asked.registration(body)
     _require(caller, "workspace:tenants:open", {"workspace:accessmode": (ACCESS_WORDS[settings.access],)})
-    seals = request.app.state.parts.sealer
+    secrets = _house(request).secrets
     job_id = _db(request).run(
         lambda conn: service.register(
-            conn, caller.tenant_id, settings, actor=caller.actor, seals=seals, password=password
+            conn, caller.tenant_id, settings, actor=caller.actor, secrets=secrets, password=password
         )
     )
     return _task_of(request, job_id, caller.tenant_id)
@@ -110,7 +111,7 @@ def apply_workspace(request: Request, caller: ProjectCaller, body: Body) -> Resp
 def update_workspace(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Change one sort of attribute; a job where something has to be done for it."""
     _require(caller, "workspace:tenants:update")
-    seals = request.app.state.parts.sealer
+    secrets = _house(request).secrets
 
     def write(conn: Connection) -> tuple[int | None, Any]:
         present = load(conn, caller.tenant_id).wanted
@@ -120,7 +121,7 @@ def update_workspace(request: Request, caller: ProjectCaller, body: Body) -> Res
                 ProblemCode.CONFLICT, "the enterprise id belongs to another workspace", reason="name_taken"
             )
         made = service.modify(
-            conn, caller.tenant_id, settings, actor=caller.actor, seals=seals, password=password
+            conn, caller.tenant_id, settings, actor=caller.actor, secrets=secrets, password=password
         )
         return made, settings
 
@@ -140,9 +141,9 @@ def update_workspace(request: Request, caller: ProjectCaller, body: Body) -> Res
 def cancel_workspace(request: Request, caller: ProjectCaller) -> Response:
     """Deregister the workspace and erase its data; it cannot be undone. The answer is the task."""
     _require(caller, "workspace:tenants:delete")
-    endless = _endless(request)
+    belongings = _house(request).belongings
     job_id = _db(request).run(
-        lambda conn: service.deregister(conn, caller.tenant_id, actor=caller.actor, endless=endless)
+        lambda conn: service.deregister(conn, caller.tenant_id, actor=caller.actor, belongings=belongings)
     )
     return _task_of(request, job_id, caller.tenant_id)
 
@@ -178,9 +179,11 @@ def update_enterprise_id(request: Request, caller: ProjectCaller, body: Body) ->
     """Give the workspace another enterprise id."""
     _require(caller, "workspace:tenants:update")
     name = _enterprise_id(body)
-    seals = request.app.state.parts.sealer
+    secrets = _house(request).secrets
     taken = _db(request).run(
-        lambda conn: service.set_enterprise_id(conn, caller.tenant_id, name, actor=caller.actor, seals=seals)
+        lambda conn: service.set_enterprise_id(
+            conn, caller.tenant_id, name, actor=caller.actor, secrets=secrets
+        )
     )
     return render({"enterprise_id": taken})
 

@@ -117,6 +117,7 @@ def _directory(workspace: Workspace) -> dict[str, Any]:
         **{name: value for name, value in named.items() if value},
         "delete_computer_object": "1" if found.delete_object else "0",
         "use_ldaps": found.ldaps,
+        **dict(found.notes),
         "domain_controllers": [
             {"name": name, "private_ip": ip}
             for ip, name in ((found.active_ip, found.active_name), (found.standby_ip, found.standby_name))
