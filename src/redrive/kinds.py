@@ -9,7 +9,6 @@ from redrive.endpoints.directory import reach_of
 from redrive.engine.kinds import Kind
 from redrive.identity.authentication import CACHE_SECONDS
 from redrive.identity.data_keys import DataKeys
-from redrive.identity.sealing import Sealer
 from redrive.parts import Parts
 from redrive.services.timeseries import (
     compaction,
@@ -49,9 +48,5 @@ def house(parts: Parts) -> House:
         samples.stop,
         samples.erase,
     )
-    return House(secrets_of(parts.sealer), reach_of(parts.settings), [belonging], cache_seconds=CACHE_SECONDS)
-
-
-def secrets_of(sealer: Sealer) -> Secrets:
-    """Return what seals the secrets of workspaces, over the master key."""
-    return Secrets(sealer, DataKeys(sealer))
+    secrets = Secrets(parts.sealer, DataKeys(parts.sealer))
+    return House(secrets, reach_of(parts.settings), [belonging], cache_seconds=CACHE_SECONDS)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from redrive.database import Database
-from redrive.kinds import secrets_of
+from redrive.identity.data_keys import DataKeys
 from redrive.services.workspaces import service
-from redrive.services.workspaces.house import load
+from redrive.services.workspaces.house import Secrets, load
 from redrive.services.workspaces.model import Status, WorkspaceSettings
 from tests.endpoints.openldap import free_port
 from tests.engine.scene import until
@@ -36,7 +36,7 @@ def cloud(unregistered: Cloud) -> Cloud:
             tenant_id,
             WorkspaceSettings(),
             actor="tester",
-            secrets=secrets_of(unregistered.parts.sealer),
+            secrets=Secrets(unregistered.parts.sealer, DataKeys(unregistered.parts.sealer)),
         )
     )
     until(lambda: service.status(db.run(lambda conn: load(conn, tenant_id))) is Status.REGISTERED, 20)

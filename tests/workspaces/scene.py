@@ -18,14 +18,14 @@ from redrive.engine import jobs
 from redrive.engine.kinds import Kind
 from redrive.engine.model import ENDED, Job, UnitState
 from redrive.engine.worker import Worker
+from redrive.identity.data_keys import DataKeys
 from redrive.identity.sealing import Sealer
-from redrive.kinds import secrets_of
 from redrive.services.timeseries import compaction, leaving, mover, retention
 from redrive.services.timeseries.ingest import Ingest
 from redrive.services.timeseries.storage import SampleStore
 from redrive.services.workspaces import job as workspace_job
 from redrive.services.workspaces import service
-from redrive.services.workspaces.house import Belonging, House, Workspace, load
+from redrive.services.workspaces.house import Belonging, House, Secrets, Workspace, load
 from redrive.services.workspaces.model import Directory, DirectoryKind, Status, WorkspaceSettings
 from tests.engine.scene import until, working
 
@@ -64,7 +64,7 @@ class Project:
             samples.erase,
         )
         reach = Reach(Guard(allow_loopback=True), self.ports, connect_seconds=2.0, answer_seconds=2.0)
-        return House(secrets_of(self.sealer), reach, [belonging], cache_seconds=0.05)
+        return House(Secrets(self.sealer, DataKeys(self.sealer)), reach, [belonging], cache_seconds=0.05)
 
     def kinds(self) -> tuple[Kind, ...]:
         return (

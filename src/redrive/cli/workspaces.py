@@ -20,10 +20,10 @@ from redrive.cli.up import Config, DatabaseUrl, DataDir
 from redrive.engine import jobs
 from redrive.engine.model import Unit
 from redrive.identity.audit import record_change
+from redrive.identity.data_keys import DataKeys
 from redrive.identity.projects import get_project
-from redrive.kinds import secrets_of
 from redrive.services.workspaces import service
-from redrive.services.workspaces.house import Workspace, load
+from redrive.services.workspaces.house import Secrets, Workspace, load
 from redrive.services.workspaces.model import Access
 from redrive.services.workspaces.service import Subnet
 
@@ -128,9 +128,9 @@ def access(
             present = load(conn, tenant_id).wanted
             networks = tuple(dedicated) if dedicated else present.dedicated_subnets
             wanted = replace(present, access=mode, dedicated_subnets=networks)
-            who = account.who
+            who, sealer = account.who, account.sealer()
             job_id = service.modify(
-                conn, tenant_id, wanted, actor=who.actor, secrets=secrets_of(account.sealer())
+                conn, tenant_id, wanted, actor=who.actor, secrets=Secrets(sealer, DataKeys(sealer))
             )
             record_change(conn, who, "workspace:tenants:update", project, detail={"access": mode.value})
     typer.echo("Nothing changes." if job_id is None else f"Job {job_id} changes the access of {project}.")

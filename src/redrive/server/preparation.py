@@ -17,9 +17,10 @@ from redrive.engine.claiming import expire_worker
 from redrive.errors import Problem, ProblemCode
 from redrive.identity import bootstrap
 from redrive.identity.credentials import endpoint_of
+from redrive.identity.data_keys import DataKeys
 from redrive.identity.sealing import Sealer
-from redrive.kinds import secrets_of
 from redrive.services.workspaces import service as workspaces
+from redrive.services.workspaces.house import Secrets
 from redrive.settings import Settings
 
 __all__ = ["arm_failpoints", "endpoint_of", "prepare_database", "release_units_of"]
@@ -63,9 +64,8 @@ def prepare_database(settings: Settings, *, create: bool = True, given_up: Calla
 
 def _register_first(conn: psycopg.Connection[Any], sealer: Sealer) -> None:
     first = conn.execute(bootstrap.queries.first_tenant).fetchone()
-    for job_id in workspaces.ensure_registered(
-        conn, secrets_of(sealer), first.id if first is not None else None
-    ):
+    secrets = Secrets(sealer, DataKeys(sealer))
+    for job_id in workspaces.ensure_registered(conn, secrets, first.id if first is not None else None):
         log.info("workspace.registering", job=job_id)
 
 
