@@ -212,6 +212,28 @@ def test_access_can_be_changed_and_the_condition_key_of_the_mode_is_asked(cloud:
     assert changed.json() == {} and query(client).subnet_ids[0].subnet_id == "10.0.0.0/16"
 
 
+@pytest.mark.parametrize(
+    "body", [{"access_mode": "BOTH"}, {"access_mode": "INTERNET", "dedicated_subnets": ""}]
+)
+def test_a_mode_that_a_policy_forbids_is_refused_at_registration_and_at_a_change(
+    cloud: Cloud, body: dict[str, Any]
+) -> None:
+    forbidden = {"StringEquals": {"workspace:AccessMode": ["INTERNET", "BOTH"]}}
+    deny = {"Effect": "Deny", "Action": ["workspace:tenants:*"], "Condition": forbidden}
+    allow = {"Effect": "Allow", "Action": ["workspace:*:*"]}
+    pair = cloud.key(policy={"Version": "5.0", "Statement": [allow, deny]})
+    client = cloud.workspaces(pair.access_key, pair.secret_key)
+    change = UpdateWorkspaceRequest(body=ModifyWorkspaceAttributesReq(**body))
+    assert refusal(lambda: client.update_workspace(change)).status_code == 403
+    assert refusal(lambda: apply(client, access_mode=body["access_mode"])).status_code == 403
+    assert query(client).access_mode == "INTERNET"
+    private = ModifyWorkspaceAttributesReq(access_mode="DEDICATED", dedicated_subnets="127.0.0.0/8")
+    assert (
+        finished(client, client.update_workspace(UpdateWorkspaceRequest(body=private)).job_id).status
+        == "SUCCESS"
+    )
+
+
 def test_enterprise_ids_are_checked_and_changed(cloud: Cloud) -> None:
     client = cloud.workspaces()
     check = CheckEnterpriseIdRequest(body=CheckEnterpriseIdReq(enterprise_id="Plant-9"))

@@ -255,6 +255,12 @@ def task(conn: Connection[Any], tenant_id: int, job_id: int, attempt: int) -> tu
     return job, found[0], jobs.units(conn, job, limit=jobs.LIST_LIMIT)
 
 
+def steps_among(conn: Connection[Any], tenant_id: int, numbers: Iterable[int]) -> set[int]:
+    """Return which of these numbers are steps of the workspace's tasks."""
+    named = {"tenant_id": tenant_id, "ids": [n for n in numbers if n < 1 << 63], "kinds": list(KINDS)}
+    return {row.id for row in conn.execute(queries.steps_among, named).fetchall()}
+
+
 def put_subnet(conn: Connection[Any], tenant_id: int, subnet: Subnet) -> None:
     """Name a subnet. Safe to repeat; another network under the same name replaces it."""
     found = network("cidr", subnet.cidr)

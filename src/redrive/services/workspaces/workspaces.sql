@@ -145,3 +145,6 @@ where id = %(tenant_id)s and exists (select from workspaces w join jobs j on j.i
 select exists (select from workspaces w join jobs j on j.id = w.job_id
                where j.kind = 'workspace.registration' and j.attempt = 1 and j.state in ('queued', 'running')
                  and j.created_at > now() - interval '1 minute') as found
+
+-- name: steps_among
+select id from units where tenant_id = %(tenant_id)s and id = any(%(ids)s::bigint[]) and kind = any(%(kinds)s)

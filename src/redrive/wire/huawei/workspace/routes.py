@@ -24,13 +24,19 @@ from redrive.identity.access import Principal, require
 from redrive.kinds import house
 from redrive.services.workspaces import service
 from redrive.services.workspaces.house import House, load
-from redrive.services.workspaces.model import KINDS
 from redrive.wire.huawei.auth import ProjectCaller
 from redrive.wire.huawei.codes import Surface
 from redrive.wire.huawei.envelope import JSON_BODY, HuaweiRoute, json_body, render
 from redrive.wire.huawei.identity.catalog import base_url
 from redrive.wire.huawei.workspace import asked, shapes
-from redrive.wire.huawei.workspace.codes import ACCESS_WORDS, JOB_TYPES, KIND_OF_TYPE, STEP_WORDS, WORKSPACE
+from redrive.wire.huawei.workspace.codes import (
+    ACCESS_OF_WORD,
+    ACCESS_WORDS,
+    JOB_TYPES,
+    KIND_OF_TYPE,
+    STEP_WORDS,
+    WORKSPACE,
+)
 from redrive.wire.huawei.workspace.ids import attempt_of, task_id
 
 Connection = psycopg.Connection[Any]
@@ -58,6 +64,11 @@ def _db(request: Request) -> Database:
 
 def _require(caller: Principal, action: str, about: Mapping[str, Any] | None = None) -> None:
     require(caller, action, caller.urn("workspace", "workspace", caller.workspace_id), about)
+
+
+def _mode(word: object) -> dict[str, tuple[str, ...]] | None:
+    """Return the condition key of the access mode that a call asks for; what is no mode is refused later."""
+    return {"workspace:accessmode": (word,)} if isinstance(word, str) and word in ACCESS_OF_WORD else None
 
 
 def _house(request: Request) -> House:
@@ -97,7 +108,7 @@ def show_workspace(request: Request, caller: ProjectCaller) -> Response:
 def apply_workspace(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Register the project's workspace; the answer is the task."""
     settings, password = asked.registration(body)
-    _require(caller, "workspace:tenants:open", {"workspace:accessmode": (ACCESS_WORDS[settings.access],)})
+    _require(caller, "workspace:tenants:open", _mode(ACCESS_WORDS[settings.access]))
     secrets = _house(request).secrets
     job_id = _db(request).run(
         lambda conn: service.register(
@@ -110,7 +121,7 @@ def apply_workspace(request: Request, caller: ProjectCaller, body: Body) -> Resp
 @router.put("/workspaces", openapi_extra=JSON_BODY)
 def update_workspace(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Change one sort of attribute; a job where something has to be done for it."""
-    _require(caller, "workspace:tenants:update")
+    _require(caller, "workspace:tenants:update", _mode(body.get("access_mode")))
     secrets = _house(request).secrets
 
     def write(conn: Connection) -> tuple[int | None, Any]:
@@ -293,15 +304,7 @@ def delete_sub_jobs(request: Request, caller: ProjectCaller, body: Body) -> Resp
 
 def _refuse_to_delete(request: Request, caller: Principal, ids: list[Any]) -> None:
     numbers = [int(each) for each in ids if isinstance(each, str) and _UNIT.fullmatch(each)]
-
-    def read(conn: Connection) -> set[int]:
-        rows = conn.execute(
-            "select id from units where tenant_id = %s and id = any(%s::bigint[]) and kind = any(%s)",
-            (caller.tenant_id, [n for n in numbers if n < 1 << 63], list(KINDS)),
-        ).fetchall()
-        return {row.id for row in rows}
-
-    found = _db(request).run(read)
+    found = _db(request).run(lambda conn: service.steps_among(conn, caller.tenant_id, numbers))
     for each in ids:
         if not (isinstance(each, str) and _UNIT.fullmatch(each) and int(each) in found):
             raise Problem(
