@@ -137,17 +137,17 @@ def test_a_subnet_that_gets_its_name_later_lets_the_retry_pass(project: Project)
 @pytest.mark.parametrize(
     ("wanted", "field"),
     [
-        (WorkspaceSettings(management_cidr="172.16.1.0/24"), "manage_subnet_cidr"),
-        (WorkspaceSettings(management_cidr="10.0.0.1/8"), "manage_subnet_cidr"),
+        (WorkspaceSettings(management_cidr="172.16.1.0/24"), "management_cidr"),
+        (WorkspaceSettings(management_cidr="10.0.0.1/8"), "management_cidr"),
         (WorkspaceSettings(dedicated_subnets=("10.0.0.0/8",) * 6), "dedicated_subnets"),
         (WorkspaceSettings(dedicated_subnets=("everywhere",)), "dedicated_subnets"),
         (WorkspaceSettings(enterprise_id="with blanks"), "enterprise_id"),
         (WorkspaceSettings(enterprise_id="x" * 33), "enterprise_id"),
-        (WorkspaceSettings(subnets=("",)), "subnet_ids"),
-        (WorkspaceSettings(directory=Directory(PLANT.kind)), "domain_name"),
-        (WorkspaceSettings(directory=replace(PLANT, active_ip="fe80::1")), "active_domain_ip"),
-        (WorkspaceSettings(directory=replace(PLANT, admin_account="a\nb")), "domain_admin_account"),
-        (WorkspaceSettings(directory=replace(PLANT, standby_ip="dc2")), "standby_domain_ip"),
+        (WorkspaceSettings(subnets=("",)), "subnets"),
+        (WorkspaceSettings(directory=Directory(PLANT.kind)), "directory.domain_name"),
+        (WorkspaceSettings(directory=replace(PLANT, active_ip="fe80::1")), "directory.active_ip"),
+        (WorkspaceSettings(directory=replace(PLANT, admin_account="a\nb")), "directory.admin_account"),
+        (WorkspaceSettings(directory=replace(PLANT, standby_ip="dc2")), "directory.standby_ip"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_its_field_and_nothing_is_begun(
@@ -161,7 +161,7 @@ def test_what_cannot_be_meant_is_refused_by_its_field_and_nothing_is_begun(
 
 @pytest.mark.parametrize("password", [None, "", "x" * 256, "a\0b"])
 def test_a_directory_needs_a_password_that_can_be_one(project: Project, password: str | None) -> None:
-    with pytest.raises(Problem, match="domain_password"):
+    with pytest.raises(Problem, match=r"directory\.password"):
         project.register(WorkspaceSettings(directory=PLANT), password)
 
 
@@ -341,7 +341,7 @@ def test_the_password_goes_with_the_directory(project: Project, tmp_path: Path) 
             assert project.workspace().directory_secret is not None
             project.ended(project.modify(WorkspaceSettings()) or 0)
     assert project.workspace().directory_secret is None
-    with pytest.raises(Problem, match="domain_password"):
+    with pytest.raises(Problem, match=r"directory\.password"):
         project.modify(WorkspaceSettings(directory=PLANT))
 
 

@@ -6,7 +6,8 @@
     deregistration  close ► name ► endpoints ► leave ► key ► erase ► database ► rules ► closed
 
     model     what can be asked for, and what is wrong with it; where a workspace stands
-    service   register, modify, deregister, retry, describe
+    service   register, modify, deregister, retry, lock
+    tasks     the attempts of these jobs, with their steps; task_ids names them
     house     the workspace as it stands, and the parts of the process that steps need
     steps     the steps' effects: each does, finds, and undoes one thing
     job       the kinds of job; steps whose input has changed are done again at a retry

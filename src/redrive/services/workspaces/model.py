@@ -101,10 +101,10 @@ def checked(settings: WorkspaceSettings) -> WorkspaceSettings:
     if directory.kind is DirectoryKind.LDAP:
         _check_directory(directory)
     if len(settings.subnets) > MOST_SUBNETS:
-        raise invalid("subnet_ids", f"at most {MOST_SUBNETS}", len(settings.subnets))
+        raise invalid("subnets", f"at most {MOST_SUBNETS}", len(settings.subnets))
     for subnet in settings.subnets:
         if _ID.fullmatch(subnet) is None:
-            raise invalid("subnet_ids", "ids of 1 to 64 characters", subnet)
+            raise invalid("subnets", "ids of 1 to 64 characters", subnet)
     if settings.vpc_id and _ID.fullmatch(settings.vpc_id) is None:
         raise invalid("vpc_id", "an id of 1 to 64 characters", settings.vpc_id)
     if settings.enterprise_id and _ENTERPRISE_ID.fullmatch(settings.enterprise_id) is None:
@@ -112,10 +112,10 @@ def checked(settings: WorkspaceSettings) -> WorkspaceSettings:
     if len(settings.dedicated_subnets) > MOST_DEDICATED:
         raise invalid("dedicated_subnets", f"at most {MOST_DEDICATED}", len(settings.dedicated_subnets))
     if len(settings.conflict_networks) > MOST_CONFLICTS:
-        raise invalid("adn_conflict_network", f"at most {MOST_CONFLICTS}", len(settings.conflict_networks))
-    management = network("manage_subnet_cidr", settings.management_cidr) if settings.management_cidr else None
+        raise invalid("conflict_networks", f"at most {MOST_CONFLICTS}", len(settings.conflict_networks))
+    management = network("management_cidr", settings.management_cidr) if settings.management_cidr else None
     if management is not None and management.overlaps(RESERVED):
-        raise invalid("manage_subnet_cidr", f"a network outside {RESERVED}", management)
+        raise invalid("management_cidr", f"a network outside {RESERVED}", management)
     return replace(
         settings,
         management_cidr=str(management or ""),
@@ -123,27 +123,27 @@ def checked(settings: WorkspaceSettings) -> WorkspaceSettings:
             str(network("dedicated_subnets", each)) for each in settings.dedicated_subnets
         ),
         conflict_networks=tuple(
-            str(network("adn_conflict_network", each)) for each in settings.conflict_networks
+            str(network("conflict_networks", each)) for each in settings.conflict_networks
         ),
     )
 
 
 def _check_directory(directory: Directory) -> None:
-    required = {"domain_name": directory.domain_name, "domain_admin_account": directory.admin_account}
+    required = {"domain_name": directory.domain_name, "admin_account": directory.admin_account}
     for name, value in required.items():
-        _check_text(name, value, required=True)
-    _check_text("active_domain_name", directory.active_name)
-    _check_text("standby_domain_name", directory.standby_name)
-    _check_address("active_domain_ip", directory.active_ip, required=True)
-    _check_address("standby_domain_ip", directory.standby_ip)
-    for name, address in zip(("active_dns_ip", "standby_dns_ip"), directory.dns, strict=False):
-        _check_address(name, address)
+        _check_text(f"directory.{name}", value, required=True)
+    _check_text("directory.active_name", directory.active_name)
+    _check_text("directory.standby_name", directory.standby_name)
+    _check_address("directory.active_ip", directory.active_ip, required=True)
+    _check_address("directory.standby_ip", directory.standby_ip)
+    for place, address in enumerate(directory.dns):
+        _check_address(f"directory.dns[{place}]", address)
 
 
 def check_password(password: str) -> None:
     """Refuse a password of a directory that none can have; it stands in no answer."""
     if not 1 <= len(password) <= _PASSWORD_LENGTH or "\0" in password:
-        raise invalid("domain_password", f"1 to {_PASSWORD_LENGTH} characters")
+        raise invalid("directory.password", f"1 to {_PASSWORD_LENGTH} characters")
 
 
 def _check_text(name: str, value: str, *, required: bool = False) -> None:

@@ -14,7 +14,7 @@ from psycopg import Connection
 
 from redrive.engine import jobs, recovery
 from redrive.engine.kinds import Kind
-from redrive.engine.model import Attempt, Job, JobState, Unit
+from redrive.engine.model import Job, JobState
 from redrive.errors import Problem, ProblemCode, invalid
 from redrive.services.workspaces import job as workspace_job
 from redrive.services.workspaces.house import (
@@ -39,9 +39,9 @@ from redrive.services.workspaces.model import (
     network,
     status_of,
 )
-from redrive.services.workspaces.steps import STEPS, enterprise_id_of
+from redrive.services.workspaces.steps import STEPS
+from redrive.services.workspaces.tasks import job_of_task, unknown_task
 
-TASK_LIMIT = 1000
 #: Where a workspace can be registered: not there yet, or gone.
 _FREE = (Status.NONE, Status.CLOSED)
 _FAILED = (Status.REGISTRATION_FAILED, Status.DEREGISTRATION_FAILED)
@@ -106,6 +106,7 @@ def modify(
     if present in _FREE:
         raise _not_now(present, "changed")
     _refuse_while_busy(conn, tenant_id)
+    _refuse_taken(conn, workspace, settings.enterprise_id)
     sealed = _sealed(conn, workspace, settings, password, secrets)
     conn.execute(queries.set_settings, {"tenant_id": tenant_id, "settings": as_json(settings.to_json())})
     if sealed is not None:
@@ -159,11 +160,20 @@ def why_not_closable(conn: Connection[Any], workspace: Workspace, belongings: Se
 
 
 def retry(
-    conn: Connection[Any], tenant_id: int, job_id: int, attempt: int, kinds: Iterable[Kind], *, actor: str
+    conn: Connection[Any],
+    tenant_id: int,
+    job_id: int,
+    attempt: int,
+    kinds: Iterable[Kind],
+    *,
+    actor: str,
+    reason: str = "retry",
 ) -> Job:
     """Give a failed registration or deregistration another attempt, named by its last one; return the job."""
     _lock(conn, tenant_id)
-    job = jobs.get(conn, tenant_id, job_id)
+    job = job_of_task(conn, tenant_id, job_id)
+    if attempt > job.attempt:
+        raise unknown_task()
     if job.kind not in RETRIED:
         raise Problem(
             ProblemCode.CONFLICT,
@@ -189,26 +199,10 @@ def retry(
             "the workspace has gone on since: this is not its last registration or deregistration",
             reason="superseded",
         )
-    recovery.retry(conn, tenant_id, job_id, actor=actor, reason="retry")
+    recovery.retry(conn, tenant_id, job_id, actor=actor, reason=reason)
     recovery.redo_changed(conn, tenant_id, kinds, actor=actor)
     _set_task(conn, tenant_id, job_id)
     return jobs.get(conn, tenant_id, job_id)
-
-
-def set_enterprise_id(
-    conn: Connection[Any], tenant_id: int, name: str, *, actor: str, secrets: Secrets
-) -> str:
-    """Give a workspace another enterprise id; it is taken at once where the workspace is registered."""
-    workspace = _locked(conn, tenant_id)
-    settings = checked(replace(workspace.wanted, enterprise_id=name))
-    if is_used(conn, tenant_id, name):
-        raise Problem(
-            ProblemCode.CONFLICT,
-            f"the enterprise id {name} belongs to another workspace",
-            reason="name_taken",
-        )
-    modify(conn, tenant_id, settings, actor=actor, secrets=secrets)
-    return enterprise_id_of(load(conn, tenant_id))
 
 
 def is_used(conn: Connection[Any], tenant_id: int, name: str) -> bool:
@@ -238,37 +232,15 @@ def unlock(conn: Connection[Any], tenant_id: int, *, actor: str) -> int:
     return job_id
 
 
-def tasks(conn: Connection[Any], tenant_id: int, kinds: Sequence[str] = KINDS) -> list[Job]:
-    """Return the jobs of a workspace, newest first."""
-    named = {"tenant_id": tenant_id, "kinds": list(kinds), "limit": TASK_LIMIT}
-    ids = [row.id for row in conn.execute(queries.tasks, named).fetchall()]
-    found = jobs.by_ids(conn, tenant_id, ids)
-    return [found[job_id] for job_id in ids]
-
-
-def task(conn: Connection[Any], tenant_id: int, job_id: int, attempt: int) -> tuple[Job, Attempt, list[Unit]]:
-    """Return a job of a workspace, one of its attempts, and its steps; a Problem where there is none such."""
-    job = jobs.get(conn, tenant_id, job_id)
-    found = [each for each in jobs.attempts(conn, job) if each.number == attempt]
-    if job.kind not in KINDS or not found:
-        raise Problem(ProblemCode.NOT_FOUND, "there is no such task", reason="not_found")
-    return job, found[0], jobs.units(conn, job, limit=jobs.LIST_LIMIT)
-
-
-def steps_among(conn: Connection[Any], tenant_id: int, numbers: Iterable[int]) -> set[int]:
-    """Return which of these numbers are steps of the workspace's tasks."""
-    named = {"tenant_id": tenant_id, "ids": [n for n in numbers if n < 1 << 63], "kinds": list(KINDS)}
-    return {row.id for row in conn.execute(queries.steps_among, named).fetchall()}
-
-
-def put_subnet(conn: Connection[Any], tenant_id: int, subnet: Subnet) -> None:
-    """Name a subnet. Safe to repeat; another network under the same name replaces it."""
+def put_subnet(conn: Connection[Any], tenant_id: int, subnet: Subnet) -> Subnet:
+    """Name a subnet; return it as it is kept. Safe to repeat; another network under the same name replaces it."""
     found = network("cidr", subnet.cidr)
     if found.overlaps(RESERVED):
         raise invalid("cidr", f"a network outside {RESERVED}", found)
     checked(WorkspaceSettings(subnets=(subnet.id,), vpc_id=subnet.vpc_id))
     values = {"tenant_id": tenant_id, "id": subnet.id, "vpc_id": subnet.vpc_id, "cidr": str(found)}
     conn.execute(queries.put_subnet, values)
+    return replace(subnet, cidr=str(found))
 
 
 def delete_subnet(conn: Connection[Any], tenant_id: int, subnet_id: str) -> None:
@@ -333,6 +305,15 @@ def _refuse_while_busy(conn: Connection[Any], tenant_id: int) -> None:
         )
 
 
+def _refuse_taken(conn: Connection[Any], former: Workspace, name: str) -> None:
+    if name and name != former.wanted.enterprise_id and is_used(conn, former.tenant_id, name):
+        raise Problem(
+            ProblemCode.CONFLICT,
+            f"the enterprise id {name} belongs to another workspace",
+            reason="name_taken",
+        )
+
+
 def _lock(conn: Connection[Any], tenant_id: int) -> None:
     conn.execute(queries.lock, {"tenant_id": tenant_id})
 
@@ -369,6 +350,6 @@ def _sealed(
     if password is None:
         if former.directory_secret is not None or former.directory_password is not None:
             return None
-        raise invalid("domain_password", "the password of the directory's account")
+        raise invalid("directory.password", "the password of the directory's account")
     check_password(password)
     return secrets.sealed(conn, former.tenant_id, password)

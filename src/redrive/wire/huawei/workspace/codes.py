@@ -40,6 +40,24 @@ REASONS = MappingProxyType(
 
 WORKSPACE = surface("workspace", "WKS", REASONS)
 
+#: Fields by our name, where the vendor's is another.
+FIELD_NAMES = MappingProxyType(
+    {
+        "subnets": "subnet_ids",
+        "management_cidr": "manage_subnet_cidr",
+        "conflict_networks": "adn_conflict_network",
+        "directory.domain_name": "domain_name",
+        "directory.admin_account": "domain_admin_account",
+        "directory.password": "domain_password",
+        "directory.active_ip": "active_domain_ip",
+        "directory.active_name": "active_domain_name",
+        "directory.standby_ip": "standby_domain_ip",
+        "directory.standby_name": "standby_domain_name",
+        "directory.dns[0]": "active_dns_ip",
+        "directory.dns[1]": "standby_dns_ip",
+    }
+)
+
 STATUS_WORDS = MappingProxyType(
     {
         Status.NONE: "CLOSED",
@@ -77,7 +95,6 @@ TASK_WORDS = MappingProxyType(
         JobState.CANCELLED: "FAIL",
     }
 )
-OUTCOME_WORDS = MappingProxyType({"succeeded": "SUCCESS", "failed": "FAIL", "cancelled": "FAIL"})
 
 STEP_WORDS = MappingProxyType(
     {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -21,9 +22,12 @@ from redrive.engine import jobs
 from redrive.engine.model import Job, UnitState
 from redrive.errors import Problem, ProblemCode, invalid
 from redrive.identity.access import Principal, require
+from redrive.identity.audit import record_change
 from redrive.kinds import house
-from redrive.services.workspaces import service
+from redrive.services.workspaces import service, tasks
 from redrive.services.workspaces.house import House, load
+from redrive.services.workspaces.task_ids import attempt_of, task_id
+from redrive.wire.callers import who
 from redrive.wire.huawei.auth import ProjectCaller
 from redrive.wire.huawei.codes import Surface
 from redrive.wire.huawei.envelope import JSON_BODY, HuaweiRoute, json_body, render
@@ -32,12 +36,12 @@ from redrive.wire.huawei.workspace import asked, shapes
 from redrive.wire.huawei.workspace.codes import (
     ACCESS_OF_WORD,
     ACCESS_WORDS,
+    FIELD_NAMES,
     JOB_TYPES,
     KIND_OF_TYPE,
     STEP_WORDS,
     WORKSPACE,
 )
-from redrive.wire.huawei.workspace.ids import attempt_of, task_id
 
 Connection = psycopg.Connection[Any]
 
@@ -50,6 +54,16 @@ class WorkspaceRoute(HuaweiRoute):
     """A route of the service."""
 
     surface: ClassVar[Surface] = WORKSPACE
+
+    def answer_problem(self, request: Request, problem: Problem) -> Response:
+        """Return the answer for a problem, with the vendor's names of the fields."""
+        if problem.fields:
+            fields = [
+                replace(field, name=FIELD_NAMES.get(field.name, field.name)) for field in problem.fields
+            ]
+            detail = "; ".join(field.sentence() for field in fields)
+            problem = Problem(problem.code, detail, hint=problem.hint, fields=fields, reason=problem.reason)
+        return super().answer_problem(request, problem)
 
 
 router = APIRouter(prefix="/v2/{project_id}", route_class=WorkspaceRoute, tags=["huawei: workspace"])
@@ -75,12 +89,20 @@ def _house(request: Request) -> House:
     return house(request.app.state.parts)
 
 
-def _task_of(request: Request, job_id: int | None, tenant_id: int) -> Response:
-    """Return the answer of a call that began a job: the id of the task."""
-    if job_id is None:
-        return render({})
-    job = _db(request).run(lambda conn: jobs.get(conn, tenant_id, job_id))
-    return render({"job_id": task_id(job.id, job.attempt)}, 202)
+def _begin(
+    request: Request, caller: Principal, action: str, work: Callable[[Connection], int | None]
+) -> dict[str, Any]:
+    """Do what may begin a job, and record it; return what is told of its task: nothing where there is none."""
+
+    def begin(conn: Connection) -> dict[str, Any]:
+        job_id = work(conn)
+        told: dict[str, Any] = {}
+        if job_id is not None:
+            told["job_id"] = task_id(job_id, jobs.get(conn, caller.tenant_id, job_id).attempt)
+        record_change(conn, who(request, caller, "huawei"), action, caller.workspace_id, detail=told)
+        return told
+
+    return _db(request).run(begin)
 
 
 # -- the workspace
@@ -107,56 +129,49 @@ def show_workspace(request: Request, caller: ProjectCaller) -> Response:
 @router.post("/workspaces", status_code=202, openapi_extra=JSON_BODY)
 def apply_workspace(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Register the project's workspace; the answer is the task."""
+    action = "workspace:tenants:open"
     settings, password = asked.registration(body)
-    _require(caller, "workspace:tenants:open", _mode(ACCESS_WORDS[settings.access]))
+    _require(caller, action, _mode(ACCESS_WORDS[settings.access]))
     secrets = _house(request).secrets
-    job_id = _db(request).run(
-        lambda conn: service.register(
+
+    def work(conn: Connection) -> int:
+        return service.register(
             conn, caller.tenant_id, settings, actor=caller.actor, secrets=secrets, password=password
         )
-    )
-    return _task_of(request, job_id, caller.tenant_id)
+
+    return render(_begin(request, caller, action, work), 202)
 
 
 @router.put("/workspaces", openapi_extra=JSON_BODY)
 def update_workspace(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Change one sort of attribute; a job where something has to be done for it."""
-    _require(caller, "workspace:tenants:update", _mode(body.get("access_mode")))
+    action = "workspace:tenants:update"
+    _require(caller, action, _mode(body.get("access_mode")))
     secrets = _house(request).secrets
 
-    def write(conn: Connection) -> tuple[int | None, Any]:
-        present = load(conn, caller.tenant_id).wanted
-        settings, password = asked.change(body, present)
-        if "enterprise_id" in body and service.is_used(conn, caller.tenant_id, settings.enterprise_id):
-            raise Problem(
-                ProblemCode.CONFLICT, "the enterprise id belongs to another workspace", reason="name_taken"
-            )
-        made = service.modify(
+    def work(conn: Connection) -> int | None:
+        settings, password = asked.change(body, load(conn, caller.tenant_id).wanted)
+        return service.modify(
             conn, caller.tenant_id, settings, actor=caller.actor, secrets=secrets, password=password
         )
-        return made, settings
 
-    job_id, settings = _db(request).run(write)
-    answer: dict[str, Any] = {}
-    if job_id is not None and "subnet_ids" not in body:
-        job = _db(request).run(lambda conn: jobs.get(conn, caller.tenant_id, job_id))
-        answer["job_id"] = task_id(job.id, job.attempt)
-    if "enterprise_id" in body:
-        answer["enterprise_id"] = settings.enterprise_id
-    if "dc_vnc_ip" in body:
-        answer["dc_vnc_ip"] = settings.notes.get("dc_vnc_ip")
-    return render(answer)
+    told = _begin(request, caller, action, work)
+    if "subnet_ids" in body:
+        told.pop("job_id", None)
+    return render({**told, **{name: body[name] for name in ("enterprise_id", "dc_vnc_ip") if name in body}})
 
 
 @router.delete("/workspaces", status_code=202)
 def cancel_workspace(request: Request, caller: ProjectCaller) -> Response:
     """Deregister the workspace and erase its data; it cannot be undone. The answer is the task."""
-    _require(caller, "workspace:tenants:delete")
+    action = "workspace:tenants:delete"
+    _require(caller, action)
     belongings = _house(request).belongings
-    job_id = _db(request).run(
-        lambda conn: service.deregister(conn, caller.tenant_id, actor=caller.actor, belongings=belongings)
-    )
-    return _task_of(request, job_id, caller.tenant_id)
+
+    def work(conn: Connection) -> int:
+        return service.deregister(conn, caller.tenant_id, actor=caller.actor, belongings=belongings)
+
+    return render(_begin(request, caller, action, work), 202)
 
 
 @router.get("/workspaces/lock-status")
@@ -169,11 +184,15 @@ def show_lock(request: Request, caller: ProjectCaller) -> Response:
 @router.put("/workspaces/lock-status", openapi_extra=JSON_BODY)
 def unlock_workspace(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Unlock the workspace."""
-    _require(caller, "workspace:tenants:unlock")
+    action = "workspace:tenants:unlock"
+    _require(caller, action)
     if body.get("operate_type") != "unlock":
         raise invalid("operate_type", "unlock", body.get("operate_type"))
-    job_id = _db(request).run(lambda conn: service.unlock(conn, caller.tenant_id, actor=caller.actor))
-    return _task_of(request, job_id, caller.tenant_id)
+
+    def work(conn: Connection) -> int:
+        return service.unlock(conn, caller.tenant_id, actor=caller.actor)
+
+    return render(_begin(request, caller, action, work), 202)
 
 
 @router.post("/workspaces/enterprise-ids/check", openapi_extra=JSON_BODY)
@@ -188,15 +207,16 @@ def check_enterprise_id(request: Request, caller: ProjectCaller, body: Body) -> 
 @router.put("/workspaces/enterprise-id", openapi_extra=JSON_BODY)
 def update_enterprise_id(request: Request, caller: ProjectCaller, body: Body) -> Response:
     """Give the workspace another enterprise id."""
-    _require(caller, "workspace:tenants:update")
-    name = _enterprise_id(body)
-    secrets = _house(request).secrets
-    taken = _db(request).run(
-        lambda conn: service.set_enterprise_id(
-            conn, caller.tenant_id, name, actor=caller.actor, secrets=secrets
-        )
-    )
-    return render({"enterprise_id": taken})
+    action = "workspace:tenants:update"
+    _require(caller, action)
+    name, secrets = _enterprise_id(body), _house(request).secrets
+
+    def work(conn: Connection) -> int | None:
+        wanted = replace(load(conn, caller.tenant_id).wanted, enterprise_id=name)
+        return service.modify(conn, caller.tenant_id, wanted, actor=caller.actor, secrets=secrets)
+
+    _begin(request, caller, action, work)
+    return render({"enterprise_id": name})
 
 
 def _enterprise_id(body: dict[str, Any]) -> str:
@@ -210,9 +230,9 @@ def _enterprise_id(body: dict[str, Any]) -> str:
 
 
 def _task(text: str) -> tuple[int, int]:
-    found = attempt_of(text.replace("%2F", "/"))
+    found = attempt_of(text)
     if found is None:
-        raise Problem(ProblemCode.NOT_FOUND, f"there is no task {text[:64]!a}", reason="not_found")
+        raise tasks.unknown_task()
     return found
 
 
@@ -225,14 +245,14 @@ def show_job(request: Request, caller: ProjectCaller, job_id: str) -> Response:
     """Tell of a task and its steps."""
     _require_task(caller, "workspace:jobs:get", job_id)
     named = _task(job_id)
-    found = _db(request).run(lambda conn: service.task(conn, caller.tenant_id, *named))
-    return render(shapes.task_body(*found))
+    return render(shapes.task_body(_db(request).run(lambda conn: tasks.task(conn, caller.tenant_id, *named))))
 
 
 @router.post("/workspace-jobs/{job_id}/actions", openapi_extra=JSON_BODY)
 def run_action(request: Request, caller: ProjectCaller, job_id: str, body: Body) -> Response:
     """Retry a failed registration or deregistration: a new task of the same job, done steps kept."""
-    _require_task(caller, "workspace:jobs:retry", job_id)
+    action = "workspace:jobs:retry"
+    _require_task(caller, action, job_id)
     if body.get("op_type") != "retry":
         raise invalid("op_type", "retry", body.get("op_type", ""))
     unknown = sorted(set(body) - {"op_type"})
@@ -240,10 +260,11 @@ def run_action(request: Request, caller: ProjectCaller, job_id: str, body: Body)
         raise invalid(str(unknown[0]), "only op_type")
     named = _task(job_id)
     kinds = request.app.state.kinds.values()
-    job = _db(request).run(
-        lambda conn: service.retry(conn, caller.tenant_id, *named, kinds, actor=caller.actor)
-    )
-    return render({"job_id": task_id(job.id, job.attempt)})
+
+    def work(conn: Connection) -> int:
+        return service.retry(conn, caller.tenant_id, *named, kinds, actor=caller.actor).id
+
+    return render(_begin(request, caller, action, work))
 
 
 @router.get("/workspace-sub-jobs")
@@ -269,18 +290,15 @@ def _steps_asked(
 
     def read(conn: Connection) -> list[dict[str, Any]]:
         if job_id is not None:
-            job, attempt, units = service.task(conn, caller.tenant_id, *_task(job_id))
-            if job_type not in (None, JOB_TYPES[job.kind]):
+            task = tasks.task(conn, caller.tenant_id, *_task(job_id))
+            if job_type not in (None, JOB_TYPES[task.job.kind]):
                 return []
-            return [shapes.step_body(job, attempt, unit) for unit in units]
+            return [shapes.step_body(task, step) for step in task.steps]
         kind = KIND_OF_TYPE.get(job_type or "")
         if kind is None:
             return []  # a type that the vendor knows and we have no tasks of
-        found = []
-        for job in service.tasks(conn, caller.tenant_id, [kind]):
-            _, attempt, units = service.task(conn, caller.tenant_id, job.id, job.attempt)
-            found += [shapes.step_body(job, attempt, unit) for unit in units]
-        return found
+        found = tasks.newest(conn, caller.tenant_id, [kind])
+        return [shapes.step_body(task, step) for task in found for step in task.steps]
 
     return read
 
@@ -304,7 +322,7 @@ def delete_sub_jobs(request: Request, caller: ProjectCaller, body: Body) -> Resp
 
 def _refuse_to_delete(request: Request, caller: Principal, ids: list[Any]) -> None:
     numbers = [int(each) for each in ids if isinstance(each, str) and _UNIT.fullmatch(each)]
-    found = _db(request).run(lambda conn: service.steps_among(conn, caller.tenant_id, numbers))
+    found = _db(request).run(lambda conn: tasks.steps_among(conn, caller.tenant_id, numbers))
     for each in ids:
         if not (isinstance(each, str) and _UNIT.fullmatch(each) and int(each) in found):
             raise Problem(

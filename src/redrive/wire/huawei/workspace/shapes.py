@@ -7,25 +7,24 @@ Quirks kept: one object for a list, ``progress`` as a percentage with its sign, 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from redrive.engine.model import Attempt, Job, Unit, UnitState
+from redrive.engine.model import Job, UnitState
 from redrive.services.workspaces.house import Workspace
 from redrive.services.workspaces.model import DirectoryKind, Status, known
 from redrive.services.workspaces.service import status
+from redrive.services.workspaces.task_ids import task_id
+from redrive.services.workspaces.tasks import StepStatus, Task
 from redrive.wire.huawei.workspace.codes import (
     ACCESS_STATUS,
     ACCESS_WORDS,
     DIRECTORY_WORDS,
     JOB_TYPES,
-    OUTCOME_WORDS,
     STATUS_WORDS,
     STEP_WORDS,
     TASK_WORDS,
 )
-from redrive.wire.huawei.workspace.ids import task_id
 
 _REASON, _CODE = 255, 55
 _FAILED = (Status.REGISTRATION_FAILED, Status.DEREGISTRATION_FAILED)
@@ -141,57 +140,37 @@ def _networks(workspace: Workspace) -> list[dict[str, Any]]:
     ]
 
 
-def task_body(job: Job, attempt: Attempt, units: Sequence[Unit]) -> dict[str, Any]:
-    """Return a task: one attempt of a job, with its steps as they were in it."""
-    newest = attempt.number == job.attempt
-    word = TASK_WORDS[job.state] if newest else OUTCOME_WORDS[str(attempt.outcome)]
-    failure = (job.failure if newest else attempt.failure) or {}
-    steps = [step_body(job, attempt, unit) for unit in units]
+def task_body(task: Task) -> dict[str, Any]:
+    """Return a task with its steps as they were in it."""
+    steps = [step_body(task, step) for step in task.steps]
     return {
-        "id": task_id(job.id, attempt.number),
-        "job_type": JOB_TYPES[job.kind],
-        "begin_time": instant(attempt.started_at or job.started_at or attempt.created_at),
-        "end_time": instant(attempt.ended_at),
-        "status": word,
-        "job_error_code": str(failure.get("code", ""))[:_CODE] or None,
-        "fail_reason": _reason(failure) or None,
+        "id": task.id,
+        "job_type": JOB_TYPES[task.job.kind],
+        "begin_time": instant(task.started_at),
+        "end_time": instant(task.ended_at),
+        "status": TASK_WORDS[task.state],
+        "job_error_code": str(task.failure.get("code", ""))[:_CODE] or None,
+        "fail_reason": _reason(task.failure) or None,
         "sub_jobs_total": len(steps),
         "sub_jobs": steps,
     }
 
 
-def step_body(job: Job, attempt: Attempt, unit: Unit) -> dict[str, Any]:
+def step_body(task: Task, step: StepStatus) -> dict[str, Any]:
     """Return a step as a sub-task. A step that an earlier attempt did is told as kept, with its times of then."""
-    state, failure = _state_in(job, attempt, unit)
-    done = state is UnitState.DONE
-    ended = state in (UnitState.DONE, UnitState.FAILED, UnitState.SKIPPED)
-    kept = done and 0 < unit.attempt < attempt.number
     return {
-        "id": str(unit.id),
-        "job_type": JOB_TYPES[job.kind],
-        "entity": f"{unit.label} (kept)" if kept else unit.label,
+        "id": str(step.id),
+        "job_type": JOB_TYPES[task.job.kind],
+        "entity": f"{step.name} (kept)" if step.kept else step.name,
         "entities": {},
-        "begin_time": instant(unit.started_at) if state is not UnitState.WAITING else None,
-        "end_time": instant(unit.ended_at) if ended else None,
-        "status": STEP_WORDS[state],
-        "error_code": str(failure.get("code", ""))[:_CODE] or None,
-        "fail_reason": _reason(failure) or None,
-        "process": 100 if done else 0,
-        "job_id": task_id(job.id, attempt.number),
+        "begin_time": instant(step.started_at),
+        "end_time": instant(step.ended_at),
+        "status": STEP_WORDS[step.state],
+        "error_code": str(step.failure.get("code", ""))[:_CODE] or None,
+        "fail_reason": _reason(step.failure) or None,
+        "process": 100 if step.state is UnitState.DONE else 0,
+        "job_id": task.id,
     }
-
-
-def _state_in(job: Job, attempt: Attempt, unit: Unit) -> tuple[UnitState, dict[str, Any]]:
-    """Return how a step stood in an attempt. Steps have a phase each, so where an earlier one ended tells all."""
-    if attempt.number == job.attempt:
-        return unit.state, dict(unit.failure or {}) if unit.state is UnitState.FAILED else {}
-    failure = dict(attempt.failure or {})
-    failed_at = failure.get("phase")
-    if failed_at is None:  # it was cancelled: what was done then is done
-        return (UnitState.DONE if 0 < unit.attempt <= attempt.number else UnitState.WAITING), {}
-    if unit.phase < failed_at:
-        return UnitState.DONE, {}
-    return (UnitState.FAILED, failure) if unit.phase == failed_at else (UnitState.WAITING, {})
 
 
 def lock_body(workspace: Workspace) -> dict[str, Any]:
