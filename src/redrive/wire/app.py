@@ -32,6 +32,7 @@ from redrive.wire.native import (
     samples,
     timeseries,
     tokens,
+    workspace,
 )
 from redrive.wire.native.problems import add_handlers
 from redrive.wire.requests import AccessEndpoints, CountRequests, NameRequests, RawPaths
@@ -49,6 +50,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     holds.router,
     timeseries.router,
     imports.router,
+    workspace.router,
     enos_token.router,
     routes_delete.router,
     routes_read.router,
