@@ -9,6 +9,7 @@ from redrive.endpoints.directory import reach_of
 from redrive.engine.kinds import Kind
 from redrive.identity.authentication import CACHE_SECONDS
 from redrive.identity.data_keys import DataKeys
+from redrive.identity.sealing import Sealer
 from redrive.parts import Parts
 from redrive.services.timeseries import (
     compaction,
@@ -19,8 +20,10 @@ from redrive.services.timeseries import (
     point_removal,
     retention,
 )
+from redrive.services.timeseries.storage import SampleStore
 from redrive.services.workspaces import job as workspace_job
 from redrive.services.workspaces.house import Belonging, House, Secrets
+from redrive.settings import Settings
 
 
 def all_kinds(parts: Parts) -> tuple[Kind, ...]:
@@ -32,13 +35,13 @@ def all_kinds(parts: Parts) -> tuple[Kind, ...]:
         point_removal.kind(),
         compaction.kind(parts.store),
         retention.kind(parts.store),
-        *workspace_job.kinds(house(parts)),
+        *workspace_job.kinds(house(parts.settings, parts.sealer, parts.store)),
     )
 
 
-def house(parts: Parts) -> House:
+def house(settings: Settings, sealer: Sealer, store: SampleStore) -> House:
     """Return what the steps of a workspace work with."""
-    samples = leaving.Samples(parts.store)
+    samples = leaving.Samples(store)
     belonging = Belonging(
         "samples",
         leaving.ENDLESS,
@@ -48,5 +51,5 @@ def house(parts: Parts) -> House:
         samples.stop,
         samples.erase,
     )
-    secrets = Secrets(parts.sealer, DataKeys(parts.sealer))
-    return House(secrets, reach_of(parts.settings), [belonging], cache_seconds=CACHE_SECONDS)
+    secrets = Secrets(sealer, DataKeys(sealer))
+    return House(secrets, reach_of(settings), [belonging], cache_seconds=CACHE_SECONDS)

@@ -1,7 +1,6 @@
-"""``redrive workspaces``: where a project's workspace stands, its subnets, its lock.
+"""``redrive workspaces``: where a project's workspace stands, its tasks, its subnets, its lock.
 
-These commands work on the database directly, as those of ``redrive identity`` do. Registering, changing and
-deregistering are calls of the API; a failed task is retried there, or by ``redrive jobs retry``.
+These commands work on the database directly, as those of ``redrive identity`` do; a worker does what they begin.
 """
 
 from __future__ import annotations
@@ -15,26 +14,40 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from redrive.cli.accounts import Account, open_account
+from redrive.cli.accounts import Account, AsJson, open_account, print_json
 from redrive.cli.up import Config, DatabaseUrl, DataDir
+from redrive.cli.workspace_tasks import (
+    ProjectName,
+    deregister,
+    list_tasks,
+    password,
+    print_steps,
+    register,
+    retry,
+    told,
+)
 from redrive.engine import jobs
-from redrive.engine.model import Unit
 from redrive.identity.audit import record_change
 from redrive.identity.data_keys import DataKeys
 from redrive.identity.projects import get_project
-from redrive.services.workspaces import service
+from redrive.services.workspaces import service, tasks
 from redrive.services.workspaces.house import Secrets, Workspace, load
 from redrive.services.workspaces.model import Access
 from redrive.services.workspaces.service import Subnet
+from redrive.services.workspaces.tasks import Task
 
-app = typer.Typer(help="Workspaces: status, subnets, lock.", no_args_is_help=True)
+app = typer.Typer(
+    help="Workspaces: register, retry, deregister, lock; status, subnets.", no_args_is_help=True
+)
+app.command()(register)
+app.command()(password)
+app.command()(retry)
+app.command()(deregister)
+app.command("tasks")(list_tasks)
 subnets_app = typer.Typer(help="Subnets by name, so that a registration can name them.", no_args_is_help=True)
 app.add_typer(subnets_app, name="subnets")
 
 Connection = psycopg.Connection[Any]
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-ProjectName = Annotated[str, typer.Argument(help="The project: its id or name.")]
 
 
 @app.command()
@@ -49,49 +62,34 @@ def show(
     with open_account(data_dir, database_url, config) as account:
         with account.db.transaction() as conn:
             workspace = load(conn, _tenant(conn, account, project))
-            units = _steps(conn, workspace)
-    told = {
+            task = _last_task(conn, workspace)
+    found = {
         "project": workspace.project_name,
         "status": service.status(workspace).value,
         "enterprise_id": workspace.enterprise_id,
         "locked": workspace.lock_reason if workspace.locked_at is not None else None,
-        "job": None if workspace.task_job_id is None else str(workspace.task_job_id),
-        "steps": [_step(unit) for unit in units],
+        "job": None if task is None else str(task.job.id),
+        "task": None if task is None else task.id,
+        "steps": [] if task is None else told(task)["steps"],
     }
     if as_json:
-        typer.echo(json.dumps(told, indent=2))
+        print_json(found)
         return
-    for name in ("project", "status", "enterprise_id", "locked", "job"):
-        typer.echo(f"{name:<14} {told[name] or '-'}")
-    table = Table(box=None, pad_edge=False)
-    for heading in ("Step", "State", "Attempt", "Why"):
-        table.add_column(heading, overflow="fold")
-    for unit in units:
-        why = "" if unit.failure is None else f"{unit.failure.get('detail')} ({unit.failure.get('hint')})"
-        table.add_row(unit.label, unit.state.value, str(unit.attempt or "-"), why)
-    Console().print(table)
+    for name in ("project", "status", "enterprise_id", "locked", "job", "task"):
+        typer.echo(f"{name:<14} {found[name] or '-'}")
+    if task is not None:
+        print_steps(task)
 
 
 def _tenant(conn: Connection, account: Account, project: str) -> int:
     return get_project(conn, account.id, project).tenant_id
 
 
-def _steps(conn: Connection, workspace: Workspace) -> list[Unit]:
+def _last_task(conn: Connection, workspace: Workspace) -> Task | None:
     if workspace.task_job_id is None:
-        return []
-    return jobs.units(conn, jobs.get(conn, workspace.tenant_id, workspace.task_job_id))
-
-
-def _step(unit: Unit) -> dict[str, Any]:
-    failure = unit.failure or {}
-    return {
-        "step": unit.label,
-        "state": unit.state.value,
-        "attempt": unit.attempt,
-        "code": failure.get("code"),
-        "reason": failure.get("detail"),
-        "hint": failure.get("hint"),
-    }
+        return None
+    job = jobs.get(conn, workspace.tenant_id, workspace.task_job_id)
+    return tasks.task(conn, workspace.tenant_id, job.id, job.attempt)
 
 
 @app.command()

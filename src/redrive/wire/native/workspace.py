@@ -60,7 +60,8 @@ def _require(caller: Principal, action: str, access: Access | None = None) -> No
 
 
 def _house(request: Request) -> House:
-    return house(request.app.state.parts)
+    parts = request.app.state.parts
+    return house(parts.settings, parts.sealer, parts.store)
 
 
 def _newest(conn: Conn, tenant_id: int, job_id: int) -> tasks.Task:

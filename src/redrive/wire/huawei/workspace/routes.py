@@ -86,7 +86,8 @@ def _mode(word: object) -> dict[str, tuple[str, ...]] | None:
 
 
 def _house(request: Request) -> House:
-    return house(request.app.state.parts)
+    parts = request.app.state.parts
+    return house(parts.settings, parts.sealer, parts.store)
 
 
 def _begin(
