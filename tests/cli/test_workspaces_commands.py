@@ -14,21 +14,16 @@ from redrive.cli.commands import app
 from redrive.database import Database
 from redrive.endpoints.directory import Ports
 from redrive.errors import Problem
-from redrive.identity.bootstrap import bootstrap
-from redrive.services.timeseries.storage import SampleStore
 from redrive.services.workspaces.model import Access, Status, WorkspaceSettings
 from redrive.settings import Settings
 from tests.endpoints.openldap import free_port
-from tests.workspaces.scene import ACCOUNT, DOMAIN, PASSWORD, Project, directory_server
+from tests.workspaces.scene import ACCOUNT, DOMAIN, PASSWORD, Project, directory_server, new_project
 
 
 @pytest.fixture
 def project(db: Database, settings: Settings, tmp_path: Path) -> Iterator[Project]:
-    sealer = bootstrap(db, settings)
-    (tenant,) = db.run(lambda conn: conn.execute("select id, org_id from tenants").fetchall())
-    store = SampleStore(str(tmp_path / "samples"), None, db)
-    yield Project(db, sealer, store, tenant.id, tenant.org_id)
-    store.close()
+    with new_project(db, settings, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

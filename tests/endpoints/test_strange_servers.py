@@ -6,6 +6,7 @@ import dataclasses
 import socket
 import threading
 import time
+from queue import SimpleQueue
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -187,6 +188,19 @@ def test_nothing_is_connected_to_that_the_guard_refuses() -> None:
 
 def test_no_connection_stays_open() -> None:
     """Also where the server misbehaves; warnings about open sockets are errors in these tests."""
-    with listening(says(b"\x30\x05\x02\x01\x63\x65\x00")) as port:
+    closed: SimpleQueue[str] = SimpleQueue()
+
+    def behave(connection: socket.socket, over: threading.Event) -> None:
+        connection.recv(4096)
+        connection.sendall(b"\x30\x05\x02\x01\x63\x65\x00")
+        connection.settimeout(10)
+        while connection.recv(4096):
+            pass  # the farewell
+        closed.put("closed")
+
+    with listening(behave) as port:
+        where = reach(ldap=port, seconds=SECONDS)
         for _ in range(5):
-            failure_of(lambda: join(PLANT, reach(ldap=port, seconds=SECONDS), name="WKS-1", serial="s"))
+            failure = failure_of(lambda: join(PLANT, where, name="WKS-1", serial="s"))
+            assert failure.code == "directory_protocol"
+            assert closed.get(timeout=5) == "closed"

@@ -63,16 +63,20 @@ def test_another_tenants_models_and_assets_do_not_exist(conn: Connection[Any]) -
     refused(ProblemCode.NOT_FOUND, "no model turbine", registry.model, conn, OTHER, "turbine")
     refused(ProblemCode.NOT_FOUND, "no asset t1", registry.asset, conn, OTHER, "t1")
     assert registry.list_models(conn, OTHER) == registry.list_assets(conn, OTHER) == []
-    registry.put_asset(conn, OTHER, Asset("t1", product_key="p", device_key="d"))
-    registry.put_asset(conn, TENANT, Asset("t1", product_key="p", device_key="d"))
+    device = Asset("t1", product_key="p", device_key="d")
+    assert registry.put_asset(conn, OTHER, device) is True
+    assert registry.put_asset(conn, TENANT, device) is False
+    assert registry.asset(conn, OTHER, "t1") == registry.asset(conn, TENANT, "t1") == device
 
 
 def test_a_model_that_assets_have_cannot_be_removed(conn: Connection[Any]) -> None:
     registry.put_model(conn, TENANT, TURBINE)
     registry.put_asset(conn, TENANT, Asset("t1", model_id="turbine"))
     refused(ProblemCode.CONFLICT, "t1 is of the model", registry.delete_model, conn, TENANT, "turbine")
+    assert registry.list_models(conn, TENANT) == [TURBINE]
     registry.put_asset(conn, TENANT, Asset("t1"))
     registry.delete_model(conn, TENANT, "turbine")
+    assert registry.list_models(conn, TENANT) == []
     refused(ProblemCode.NOT_FOUND, "no model", registry.delete_model, conn, TENANT, "turbine")
 
 
@@ -98,6 +102,7 @@ def test_a_device_is_one_asset(conn: Connection[Any]) -> None:
 )
 def test_an_asset_that_makes_no_sense_is_refused(conn: Connection[Any], asset: Asset, words: str) -> None:
     refused(ProblemCode.INVALID, words, registry.put_asset, conn, TENANT, asset)
+    assert registry.list_assets(conn, TENANT) == []
 
 
 @pytest.mark.parametrize(
@@ -111,6 +116,7 @@ def test_an_asset_that_makes_no_sense_is_refused(conn: Connection[Any], asset: A
 )
 def test_a_model_that_makes_no_sense_is_refused(conn: Connection[Any], model: Model, words: str) -> None:
     refused(ProblemCode.INVALID, words, registry.put_model, conn, TENANT, model)
+    assert registry.list_models(conn, TENANT) == []
 
 
 def test_pages_are_in_order_and_within_a_scope(conn: Connection[Any]) -> None:

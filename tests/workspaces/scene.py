@@ -18,6 +18,7 @@ from redrive.engine import jobs
 from redrive.engine.kinds import Kind
 from redrive.engine.model import ENDED, Job, UnitState
 from redrive.engine.worker import Worker
+from redrive.identity.bootstrap import bootstrap
 from redrive.identity.data_keys import DataKeys
 from redrive.identity.sealing import Sealer
 from redrive.services.timeseries import compaction, leaving, mover, retention
@@ -27,6 +28,7 @@ from redrive.services.workspaces import job as workspace_job
 from redrive.services.workspaces import service
 from redrive.services.workspaces.house import Belonging, House, Secrets, Workspace, load
 from redrive.services.workspaces.model import Directory, DirectoryKind, Status, WorkspaceSettings
+from redrive.settings import Settings
 from tests.engine.scene import until, working
 
 ROOT = Path(__file__).parent.parent.parent
@@ -156,6 +158,18 @@ class Project:
             ingest.accept(self.tenant_id, samples).result(10)
         finally:
             ingest.close()
+
+
+@contextlib.contextmanager
+def new_project(db: Database, settings: Settings, folder: Path) -> Iterator[Project]:
+    """The project of a first start, without a workspace; its samples go into ``folder``."""
+    sealer = bootstrap(db, settings)
+    (tenant,) = db.run(lambda conn: conn.execute("select id, org_id from tenants").fetchall())
+    store = SampleStore(str(folder / "samples"), None, db)
+    try:
+        yield Project(db, sealer, store, tenant.id, tenant.org_id)
+    finally:
+        store.close()
 
 
 def sample_files(store: SampleStore) -> list[Path]:

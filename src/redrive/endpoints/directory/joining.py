@@ -71,12 +71,7 @@ def joined(directory: Directory, reach: Reach, *, name: str, serial: str) -> Joi
     _check(directory, name, serial)
     with contextlib.ExitStack() as stack:
         opened, away = open_all(directory, reach, stack)
-        try:
-            found = _find(opened, directory, name, serial)
-        except Failure as failure:
-            if failure.code != "directory_name_taken":
-                raise
-            found = None
+        found = _find_ours(opened, directory, name, serial)
         if found is None and away:
             raise away[0]
         return None if found is None else Joined(found[1].dn, created=False)
@@ -90,12 +85,7 @@ def leave(directory: Directory, reach: Reach, *, name: str, serial: str, delete_
     _check(directory, name, serial)
     with contextlib.ExitStack() as stack:
         opened, _away = open_all(directory, reach, stack)
-        try:
-            found = _find(opened, directory, name, serial)
-        except Failure as failure:
-            if failure.code != "directory_name_taken":
-                raise
-            found = None
+        found = _find_ours(opened, directory, name, serial)
         if found is None:
             return Left(None, deleted=False)
         where, entry = found
@@ -125,6 +115,18 @@ def _find(opened: Sequence[Open], directory: Directory, name: str, serial: str) 
     if taken is not None:
         raise taken
     return None
+
+
+def _find_ours(
+    opened: Sequence[Open], directory: Directory, name: str, serial: str
+) -> tuple[Open, Entry] | None:
+    """Return our object and where it was found; another's is nothing."""
+    try:
+        return _find(opened, directory, name, serial)
+    except Failure as failure:
+        if failure.code != "directory_name_taken":
+            raise
+        return None
 
 
 def _form(opened: Open, name: str) -> _Form:
