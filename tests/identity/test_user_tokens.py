@@ -13,6 +13,7 @@ from redrive.database import Database
 from redrive.errors import Problem
 from redrive.identity import authentication, passwords, user_tokens, users
 from redrive.identity.authentication import Authenticator
+from redrive.identity.login_attempts import MOST, REASON, LoginAttempts
 from redrive.identity.sealing import Sealer
 from redrive.identity.user_tokens import Login, LoginRefused, check_login
 from tests.identity.scene import BEN, PASSWORD, Account, account_of
@@ -89,6 +90,28 @@ def test_a_user_that_does_not_exist_takes_about_as_long(account: Account) -> Non
 
     known, unknown = median("anna"), median("nobody")
     assert 1 / 3 < known / unknown < 3, (known, unknown)
+
+
+def test_wrong_passwords_under_all_names_of_a_user_are_counted_together(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "password_fits", lambda stored, password: password == PASSWORD)
+    user = account.user("anna")
+    attempts = LoginAttempts()
+    names = (
+        {"user_id": user.id},
+        {"name": "anna", "account_id": account.id},
+        {"name": "anna", "account_name": "redrive"},
+    )
+    reasons = []
+    for n in range(MOST + 3):
+        login = Login("wrong", **names[n % len(names)])
+        with pytest.raises(Problem) as refused:
+            check_login(account.db, login, attempts=attempts, address="10.0.0.1")
+        reasons.append(refused.value.reason)
+    assert reasons[MOST:] == [REASON] * 3 and REASON not in reasons[:MOST]
+    right = Login(PASSWORD, name="anna", account_id=account.id)
+    assert check_login(account.db, right, attempts=attempts, address="10.0.0.2").id == user.id
 
 
 def test_a_token_ends_after_a_day(account: Account, db: Database, sealer: Sealer) -> None:

@@ -11,10 +11,11 @@ import pytest
 from redrive.endpoints.directory import Ports
 from redrive.engine import jobs, recovery
 from redrive.engine.model import JobState, NewJob, UnitState
-from redrive.errors import Problem
+from redrive.errors import Failure, Problem
 from redrive.services.timeseries import holds, mover, registry
 from redrive.services.timeseries.assets import Asset, Model
 from redrive.services.timeseries.boxes import Box, Points
+from redrive.services.timeseries.leaving import Samples
 from redrive.services.workspaces import service
 from redrive.services.workspaces.model import Status, WorkspaceSettings
 from redrive.services.workspaces.service import Subnet
@@ -154,6 +155,44 @@ def test_an_unreachable_controller_fails_it_before_anything_is_erased_and_a_retr
             project.retry(job_id)
             assert project.ended(job_id).failure is None
     assert sample_files(project.store) == []
+
+
+def test_what_else_belongs_to_the_projects_role_is_named_and_not_dropped(project: Project) -> None:
+    with project.working():
+        project.ended(project.register())
+        role = project.workspace().role_name
+        with project.db.transaction() as conn:
+            conn.execute(f"create schema elsewhere; grant create, usage on schema elsewhere to {role}")
+            conn.execute(f"create table elsewhere.notes (); alter table elsewhere.notes owner to {role}")
+        job_id = project.deregister()
+        failure = project.ended(job_id).failure
+        assert failure is not None and failure["code"] == "database_refused"
+        assert "elsewhere.notes" in failure["detail"] and "retry" in failure["hint"]
+        assert project.has_schema() == (True, True)
+        project.db.run(lambda conn: conn.execute("drop schema elsewhere cascade"))
+        project.retry(job_id)
+        assert project.ended(job_id).state is JobState.SUCCEEDED
+    assert project.has_schema() == (False, False)
+
+
+def test_an_erasure_that_is_interrupted_and_retried_tells_all_that_it_erased(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with project.working():
+        project.ended(project.register())
+        fill(project)
+        with monkeypatch.context() as patched:
+            patched.setattr(Samples, "_forget", _interrupted)
+            job_id = project.deregister()
+            assert project.ended(job_id).state is JobState.FAILED
+        assert sample_files(project.store) == []
+        project.retry(job_id)
+        assert project.ended(job_id).state is JobState.SUCCEEDED
+    assert project.ledger(job_id, "samples")["rows_deleted"] == len(SAMPLES)
+
+
+def _interrupted(*_: object) -> None:
+    raise Failure("interrupted", "all samples are erased, and something happens")
 
 
 def test_a_registration_that_failed_can_be_taken_back_without_its_directory(project: Project) -> None:

@@ -89,15 +89,22 @@ def check_login(
     those wait who send many wrong passwords from ``address``.
     """
     with passwords.turn():
+        spare = passwords.nobodys_hash()  # made here also where it is not needed: that takes time
+        user = _claimed(db, login)
+        # By its id, so that a user's several names are not as many series of tries.
+        name = login.who if user is None else str(user.id)
         if attempts is not None:
-            attempts.begin(login.who, address)
-        user = _proved(db, login)
+            attempts.begin(name, address)
+        stored = user.password_hash if user is not None else spare
+        fits = passwords.password_fits(stored, login.password)
+        if user is None or not fits or not user.enabled:
+            raise LoginRefused(login, user)
     if attempts is not None:
-        attempts.succeeded(login.who, address)
+        attempts.succeeded(name, address)
     return user
 
 
-def _proved(db: Database, login: Login) -> Row:
+def _claimed(db: Database, login: Login) -> Row | None:
     named = {
         "user_id": login.user_id,
         "name": login.name,
@@ -105,15 +112,9 @@ def _proved(db: Database, login: Login) -> Row:
         "account_name": login.account_name,
     }
     # Text with a NUL names nobody; the database would not even take it.
-    spare = passwords.nobodys_hash()
     known = not any("\0" in value for value in named.values() if value is not None)
     with db.transaction() as conn:
-        user = conn.execute(queries.user_for_login, named).fetchone() if known else None
-    stored = user.password_hash if user is not None else spare
-    fits = passwords.password_fits(stored, login.password)
-    if user is None or not fits or not user.enabled:
-        raise LoginRefused(login, user)
-    return user
+        return conn.execute(queries.user_for_login, named).fetchone() if known else None
 
 
 def issue(conn: Connection, user_id: str, tenant_id: int | None) -> IssuedToken:

@@ -8,7 +8,7 @@ remains is history: which deletions, holds and jobs there were, and empty commit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from psycopg import Connection
@@ -21,7 +21,7 @@ from redrive.errors import Failure, FailureClass
 from redrive.ingest import log
 from redrive.services.timeseries import compaction, holds, mover, retention
 from redrive.services.timeseries.boxes import Box, Points
-from redrive.services.timeseries.storage import BUCKETS, SampleStore
+from redrive.services.timeseries.storage import BUCKETS, OrgTable, SampleStore
 from redrive.services.timeseries.storage.folder import Folder, Vanished, make_folder, told_as_failure
 
 queries = Queries.beside(__file__, "leaving.sql")
@@ -115,19 +115,13 @@ class Samples:
 
     def erase(self, work: Work, org_id: str) -> Mapping[str, Any]:
         """Erase every sample of the organization, physically; then latest values and registry. Safe to repeat."""
-        table, app_id = self.store.table(org_id), f"leave/{work.unit_id}"
+        table = self.store.table(org_id)
         rows = files = 0
         if table.snapshot() is not None:
-            if work.lapsed:
-                table.fence(app_id, work.claim)
             for bucket in range(BUCKETS):
-                assets = table.assets(bucket)
-                if not assets:
-                    continue
-                box = Box(assets, Points.all(), _EARLIEST_MS, _LATEST_MS)
-                # The claim is in the step: a bucket that a former claim had begun is looked at anew.
-                erased = table.erase(box, app_id=app_id, claim=work.claim, step=work.claim * BUCKETS + bucket)
-                rows, files = rows + erased.rows_deleted, files + erased.files_removed
+                for erased in _erased(table, bucket, f"leave/{work.unit_id}/{bucket}", work):
+                    rows += int(erased.get("rows_deleted", 0))
+                    files += int(erased.get("files_removed", 0))
             table.forget_log()
         self.store.staging(org_id).remove_all()
         work.db.run(lambda conn: self._forget(conn, work))
@@ -142,6 +136,17 @@ class Samples:
         log.move_epoch(conn, work.tenant_id)
         for query in (queries.forget_latest, queries.forget_assets, queries.forget_models):
             conn.execute(query, {"tenant_id": work.tenant_id})
+
+
+def _erased(table: OrgTable, bucket: int, app_id: str, work: Work) -> Iterator[Mapping[str, Any]]:
+    """Erase a bucket; yield the ledgers of what former claims had erased of it, and of what this one did."""
+    former = table.settle_claim(app_id, work.claim) if work.lapsed else table.effect(app_id)
+    if former is not None:
+        yield former
+    assets = table.assets(bucket)
+    if assets:
+        box = Box(assets, Points.all(), _EARLIEST_MS, _LATEST_MS)
+        yield table.erase(box, app_id=app_id, claim=work.claim).as_ledger()
 
 
 def _kinds(tenant_id: int) -> dict[str, Any]:

@@ -64,7 +64,16 @@ def _drop_schema(house: House, work: Work, workspace: Workspace, made: Json) -> 
         conn.execute(queries.set_schema, {"tenant_id": workspace.tenant_id, "schema": None, "role": None})
         return {"schema_dropped": name}
 
-    return fenced(work, drop)
+    try:
+        return fenced(work, drop)
+    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.DependentObjectsStillExist) as error:
+        why = f"{str(error).splitlines()[0]} {error.diag.message_detail or ''}".strip()
+        raise needs_input(
+            "database_refused",
+            f"the database does not let the project's schema and role go: {why}",
+            "grant the server's role what it lacks, or drop or give away what else the role owns, then retry",
+            "database",
+        ) from error
 
 
 DATABASE = Step("database", "make schema and role", no_inputs, _make_schema, _find_schema, _drop_schema)
