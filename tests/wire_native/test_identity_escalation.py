@@ -288,6 +288,9 @@ _BODIES: dict[str, Any] = {
     "/v1/identity/keys/{access_key}/rotate": {},
     "/v1/identity/projects": {"name": "x"},
     "/v1/identity/simulate": {"action": "a:b:c", "user": "admin"},
+    "/v1/workspace": {"vpc_id": "x"},
+    "/v1/workspace/lock": {"reason": "x"},
+    "/v1/workspace/subnets/{subnet}": {"cidr": "10.0.0.0/8"},
 }
 
 
@@ -307,7 +310,9 @@ def test_each_call_is_refused_without_its_action_and_says_which(
     every = [each for _, _, each in _CALLS if ":" in each and each != action]
     me = scene.user(policy(allow(*every), deny(action)))
     client = scene.calling(me)
-    url = path.format(user="admin", group="nobody", policy="nothing", access_key="none")
+    url = path.format(
+        user="admin", group="nobody", policy="nothing", access_key="none", subnet="x", task_id="x"
+    )
     params = _BODIES[path] if path == "/v1/identity/attachments" and method == "DELETE" else None
     if path == "/v1/identity/attachments" and method == "GET":
         params = {"user": me}
@@ -319,12 +324,12 @@ def test_each_call_is_refused_without_its_action_and_says_which(
     assert row.access_key is not None and row.address == "127.0.0.1" and row.request_id
 
 
-def test_every_call_about_identities_is_known_to_the_table() -> None:
+def test_every_call_about_identities_and_workspaces_is_known_to_the_table() -> None:
     served = {
         (method, route.path_format)
         for router in ROUTERS
         for route in router.routes
-        if getattr(route, "path_format", "").startswith(("/v1/identity", "/v1/audit"))
+        if getattr(route, "path_format", "").startswith(("/v1/identity", "/v1/audit", "/v1/workspace"))
         for method in route.methods
     }
     assert served == {(method, path) for method, path, _ in _CALLS}
