@@ -76,10 +76,16 @@ def _writable(text: str) -> str:
 
 def invalid(name: str, expected: str, got: object = "", *, hint: str = "") -> Problem:
     """Return the problem of a single bad field; long values are cut so that an answer stays small."""
-    shown = str(got)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    field = FieldProblem(name, expected, shown)
+    field = FieldProblem(name, expected, _shown(got))
     return Problem(ProblemCode.INVALID, field.sentence(), hint=hint, fields=(field,))
+
+
+def _shown(got: object) -> str:
+    try:
+        text = str(got)
+    except RecursionError:  # JSON may be nested deeper than Python writes it
+        return "something nested too deep"
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 class FailureClass(StrEnum):

@@ -104,16 +104,19 @@ def _proved(db: Database, login: Login) -> Row:
         "account_id": login.account_id,
         "account_name": login.account_name,
     }
-    # Text with a NUL names nobody; the database would not even take it.
     spare = passwords.nobodys_hash()
-    known = not any("\0" in value for value in named.values() if value is not None)
     with db.transaction() as conn:
-        user = conn.execute(queries.user_for_login, named).fetchone() if known else None
+        user = conn.execute(queries.user_for_login, named).fetchone() if names_something(named) else None
     stored = user.password_hash if user is not None else spare
     fits = passwords.password_fits(stored, login.password)
     if user is None or not fits or not user.enabled:
         raise LoginRefused(login, user)
     return user
+
+
+def names_something(wanted: Mapping[str, str | None]) -> bool:
+    """Return whether there can be something of these names: the database takes no text with a NUL."""
+    return not any("\0" in value for value in wanted.values() if value is not None)
 
 
 def issue(conn: Connection, user_id: str, tenant_id: int | None) -> IssuedToken:
@@ -150,6 +153,8 @@ def revoke(conn: Connection, account_id: str, token: str) -> None:
 
 def projects(conn: Connection, account_id: str, wanted: Mapping[str, str | None]) -> list[Project]:
     """Return the account's projects; ``wanted``: only those with this ``project_id`` or ``name``."""
+    if not names_something(wanted):
+        return []
     named = {"account_id": account_id, "project_id": wanted.get("project_id"), "name": wanted.get("name")}
     rows = conn.execute(queries.projects, named).fetchall()
     return [Project(*row) for row in rows]

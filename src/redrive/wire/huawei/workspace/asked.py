@@ -10,12 +10,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from redrive.errors import Problem, ProblemCode, invalid
 from redrive.services.workspaces.model import Directory, WorkspaceSettings
 from redrive.wire.huawei.workspace.codes import ACCESS_OF_WORD, DIRECTORY_OF_WORD
 
 Body = Mapping[str, Any]
 
+_LONGEST_NOTE = 1_000
 #: Taken and told again; nothing of ours depends on them.
 _NOTES = {
     "is_send_email": bool,
@@ -209,10 +212,18 @@ def _notes(body: Body, taken: Mapping[str, type]) -> dict[str, Any]:
         value = body.get(name)
         if value is None:
             continue
-        if not isinstance(value, kind) or len(str(value)) > 1_000:
+        if not isinstance(value, kind) or not _is_small(value):
             raise invalid(name, _KIND_WORDS[kind], type(value).__name__)
         found[name] = value
     return found
+
+
+def _is_small(value: Any) -> bool:
+    """Return whether a value is short enough, and flat enough, to be kept as JSON."""
+    try:
+        return len(orjson.dumps(value)) <= _LONGEST_NOTE
+    except orjson.JSONEncodeError:
+        return False
 
 
 _KIND_WORDS: Mapping[Callable[..., Any], str] = {bool: "true or false", str: "text", dict: "an object"}
