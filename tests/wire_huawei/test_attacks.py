@@ -6,7 +6,7 @@ import base64
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,19 @@ import httpx
 import pytest
 
 from redrive.database import Database
-from redrive.identity import sealed_refusals, users
+from redrive.engine import jobs
+from redrive.engine.model import JobState
+from redrive.identity import authentication, sealed_refusals, users
 from redrive.identity.builtin import DOCUMENTS
+from redrive.identity.data_keys import DataKeys
+from redrive.ids import new_id
+from redrive.services.workspaces import service
+from redrive.services.workspaces.house import Secrets
 from redrive.services.workspaces.model import WorkspaceSettings
+from redrive.services.workspaces.steps import STEPS
+from redrive.wire.huawei.workspace.ids import attempt_of, task_id
 from tests.engine.scene import until
-from tests.wire_huawei.scene import BY, Cloud, cloud_at, login, signed
+from tests.wire_huawei.scene import BY, Cloud, cloud_at, login, signed, wait
 
 OTHER = "f" * 32
 
@@ -177,6 +185,48 @@ def test_another_spelling_of_a_path_is_another_path(cloud: Cloud, pair: tuple[st
     assert status in (400, 401, 404)  # 401 where the sender's library had tidied the path after signing
 
 
+def _answer(cloud: Cloud, token: str, call: tuple[str, str, Any], named: str) -> tuple[int, dict[str, Any]]:
+    """Make a call about something; return the answer without what names the request and the thing."""
+    method, path, body = call
+    sent = json.loads(json.dumps(body).replace("@", named)) if body is not None else None
+    answer = cloud.call(method, path.replace("@", named), token=token, json=sent)
+    numbers = attempt_of(named) or (named,)
+    told = answer.text.replace(answer.json()["request_id"], "").replace(named, "@")
+    return answer.status_code, json.loads(told.replace(str(numbers[0]), "#"))
+
+
+def test_tasks_and_steps_of_another_project_are_refused_as_ones_that_never_were(cloud: Cloud) -> None:
+    secrets = Secrets(cloud.parts.sealer, DataKeys(cloud.parts.sealer))
+    wanted = WorkspaceSettings(subnets=("net-1",))
+    with cloud.db.transaction() as conn:
+        conn.execute(
+            """insert into tenants (id, account_id, project_id, project_name, org_id, workspace_id)
+               select 9, account_id, repeat('e', 32), 'other', 'o99', repeat('e', 32) from tenants"""
+        )
+    job_id = cloud.db.run(lambda conn: service.register(conn, 9, wanted, actor="other", secrets=secrets))
+    until(lambda: cloud.db.run(lambda conn: jobs.get(conn, 9, job_id)).state is JobState.FAILED)
+    job = cloud.db.run(lambda conn: jobs.get(conn, 9, job_id))
+    unit = cloud.db.run(lambda conn: jobs.units(conn, job))[0]
+    token, never = cloud.token(), new_id()
+    about_tasks: tuple[tuple[str, str, Any], ...] = (
+        ("GET", "/v2/{}/workspace-jobs/@", None),
+        ("POST", "/v2/{}/workspace-jobs/@/actions", {"op_type": "retry"}),
+        ("GET", "/v2/{}/workspace-sub-jobs?job_id=@", None),
+        ("GET", "/v2/{}/workspace-sub-jobs?job_id=@&job_type=applyWorkspace", None),
+    )
+    for call in about_tasks:
+        theirs = _answer(cloud, token, call, task_id(job.id, job.attempt))
+        assert theirs == _answer(cloud, token, call, task_id(never, 1)) and theirs[0] == 404, (call, theirs)
+    # Steps of one's own are known, and cannot be deleted; those of others are not known, also among one's own.
+    own = cloud.call("GET", "/v2/{}/workspace-sub-jobs?job_type=applyWorkspace", token=token).json()["jobs"]
+    for ids in (["@"], [own[0]["id"], "@"]):
+        call = ("POST", "/v2/{}/workspace-sub-jobs/batch-delete", {"job_ids": ids})
+        theirs = _answer(cloud, token, call, str(unit.id))
+        assert theirs == _answer(cloud, token, call, str(never)) and theirs[0] == 404, (call, theirs)
+    assert len(own) == len(STEPS) and all(step["project_id"] == cloud.project for step in own)
+    assert cloud.db.run(lambda conn: jobs.get(conn, 9, job_id)) == job
+
+
 def test_the_order_of_a_query_does_not_matter_and_its_values_do(cloud: Cloud, pair: tuple[str, str]) -> None:
     path = target(cloud, "workspace-sub-jobs")
     ordered, other = f"{path}?job_type=applyWorkspace&limit=1", f"{path}?limit=1&job_type=applyWorkspace"
@@ -217,6 +267,51 @@ def test_the_token_of_a_user_ends_when_it_is_disabled_gets_a_password_or_is_revo
     assert cloud.call("GET", "/v2/{}/workspaces", token=token).status_code == 401
     refused = cloud.http.post("/v3/auth/tokens", json=login("disabled", "a-long-password", "redrive", None))
     assert refused.status_code == 401
+
+
+def test_the_token_of_a_user_that_is_shut_out_ends_at_once_and_elsewhere_within_the_time_that_is_documented(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert authentication.CACHE_SECONDS == 5.0, "docs/security.md says so"
+    monkeypatch.setattr(authentication, "CACHE_SECONDS", 0.5)
+    pair = (cloud.credentials.access_key, cloud.credentials.secret_key)
+    ways: dict[str, tuple[tuple[str, str, Any], Callable[[Any, str], object]]] = {
+        "disabled": (
+            ("PATCH", "", {"enabled": False}),
+            lambda conn, name: users.change_user(conn, cloud.account_id, name, who=BY, enabled=False),
+        ),
+        "renewed": (
+            ("POST", "/password", {"password": "another-password"}),
+            lambda conn, name: users.set_password(
+                conn, cloud.account_id, name, "another-password", who=BY
+            ),
+        ),
+        "deleted": (
+            ("DELETE", "", None),
+            lambda conn, name: users.delete_user(conn, cloud.account_id, name, who=BY),
+        ),
+    }  # fmt: skip
+
+    def status(token: str) -> int:
+        return cloud.call("GET", "/v2/{}/workspaces", token=token).status_code
+
+    for way, ((method, path, body), _) in ways.items():
+        token = cloud.user(f"{way}-here", "reader")
+        assert status(token) == 200
+        url = f"/v1/identity/users/{way}-here{path}"
+        changed = cloud.http.request(method, url, json=body, auth=pair)
+        assert changed.status_code in (200, 204), changed.text
+        assert status(token) == 401, way
+
+    held = {way: cloud.user(f"{way}-elsewhere", "reader") for way in ways}
+    assert {status(token) for token in held.values()} == {200}
+    for way, (_, change) in ways.items():  # as another process does: nobody tells this one
+        with cloud.db.transaction() as conn:
+            change(conn, f"{way}-elsewhere")
+    wait(authentication.CACHE_SECONDS)
+    assert {way: status(token) for way, token in held.items()} == dict.fromkeys(ways, 401)
+    trail = [row.action for row in cloud.audit() if row.outcome == "refused" and row.surface == "huawei"]
+    assert trail.count("GET /v2/{project_id}/workspaces") >= 1
 
 
 def test_a_user_that_does_not_exist_is_refused_in_the_same_words_and_about_the_same_time(
