@@ -1,6 +1,7 @@
 """What callers ask of workspaces: register, modify, deregister, retry, lock, look. Reading changes nothing.
 
 Changes of one workspace go one after the other (an advisory lock), so of two registrations at once one is refused.
+Its jobs are locked too: one that is retried as a job at the same moment is either seen here or superseded there.
 Every verb stores its job in the transaction that decides that it may be.
 """
 
@@ -329,6 +330,7 @@ def _refuse_while_busy(conn: Connection[Any], tenant_id: int) -> None:
 
 def _lock(conn: Connection[Any], tenant_id: int) -> None:
     conn.execute(queries.lock, {"tenant_id": tenant_id})
+    conn.execute(queries.lock_jobs, {"tenant_id": tenant_id})
 
 
 def _locked(conn: Connection[Any], tenant_id: int) -> Workspace:

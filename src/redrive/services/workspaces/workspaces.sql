@@ -15,6 +15,12 @@ where t.id = %(tenant_id)s
 -- One change of a workspace at a time.
 select pg_advisory_xact_lock(7206, hashint8(%(tenant_id)s))
 
+-- name: lock_jobs
+-- A job of the workspace that somebody is just retrying, as a job, is waited for; who comes later sees what was decided.
+select id from jobs
+where id in (select unnest(array[job_id, task_job_id]) from workspaces where tenant_id = %(tenant_id)s)
+order by id for no key update
+
 -- name: put
 insert into workspaces (tenant_id, settings, directory_password, directory_secret, job_id, task_job_id)
 values (%(tenant_id)s, %(settings)s, %(directory_password)s, %(directory_secret)s, %(job_id)s, %(job_id)s)
