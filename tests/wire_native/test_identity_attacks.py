@@ -171,4 +171,4 @@ def test_whatever_is_tried_nobody_gets_more_than_it_has(scene: Scene, seed: int)
     for _ in range(250):
         attack.step()
     attack.check()
-    assert attack.got > 20 and len(attack.hands) > 5, "it did get something"
+    assert attack.got > 15 and len(attack.hands) > 5, "it did get something"

@@ -8,7 +8,8 @@ have that itself (``containment``)::
     put a user into a group               what is attached to the group
     detach, take out of a group, delete   what the policies that go away have denied
     set another's password                everything that the user may, in every project
-    make or rotate another's key pair     what the pair's policy allows, or all that the user may in the project
+    make or rotate another's key pair     what the pair's policy allows, or all that the user may in the project;
+                                          of a pair without limits all that the user may, in every project
 
 *Has* means: with the policies of its user in the very project that is concerned (*every project* counts as one of its
 own), and within the policies that limit its key pair. A key pair that is limited has nothing outside of its project,
@@ -184,19 +185,23 @@ def layers_for(
     """Return what limits a key pair for ``owner`` that is asked for with ``layers``; refuse one that may not be made.
 
     Of its own user a caller makes key pairs within the limits of its own. Of another user it makes such as may no
-    more than itself: because of their policy, or because the user may no more.
+    more than itself: because of their policy, or because the user may no more. Without limits a key pair is its user,
+    also in other projects: then those count too.
     """
     action = "iam:credentials:create"
     require_not_root(caller, owner, action)
     there = caller_in(conn, caller, tenant_id)
     require(there, action)
-    if owner.id != caller.user_id:
+    limits = _joined(caller.layers, layers)
+    if owner.id != caller.user_id and not limits:
+        check_take_over(conn, caller, owner, action)
+    elif owner.id != caller.user_id:
         own = [parse_policy(OWN_POLICY, each) for each in layers]
         if not any(beyond(there.rights, [each]) is None for each in own):
             rows = attachments_of(conn, caller.account_id, Target(user=owner.id))
             here = [policy for each in rows if each.tenant_id in (None, tenant_id) for policy in _of(each)]
             require_gifts(conn, caller, action, owner.name, [Gift(tenant_id, here)])
-    return _joined(caller.layers, layers)
+    return limits
 
 
 def check_revoke(conn: Connection, caller: Principal, pair: KeyPair, tenant_id: int) -> None:
