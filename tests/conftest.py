@@ -142,6 +142,7 @@ SLOW = {
     "test_storage_concurrency.py",
     "test_storage_crash.py",
     "test_up.py",
+    "test_up_workspaces.py",
 }
 
 
