@@ -116,7 +116,10 @@ class Samples:
     def erase(self, work: Work, org_id: str) -> Mapping[str, Any]:
         """Erase every sample of the organization, physically; then latest values and registry. Safe to repeat."""
         table, app_id = self.store.table(org_id), f"leave/{work.unit_id}"
+        samples, staging = self.store.folder(org_id), self.store.staging(org_id)
         rows = files = 0
+        with told_as_failure(samples.uri):
+            samples.list()  # something else than a folder is no table, and must not pass for an empty one
         if table.snapshot() is not None:
             if work.lapsed:
                 table.fence(app_id, work.claim)
@@ -129,7 +132,8 @@ class Samples:
                 erased = table.erase(box, app_id=app_id, claim=work.claim, step=work.claim * BUCKETS + bucket)
                 rows, files = rows + erased.rows_deleted, files + erased.files_removed
             table.forget_log()
-        self.store.staging(org_id).remove_all()
+        with told_as_failure(staging.uri):
+            staging.remove_all()
         work.db.run(lambda conn: self._forget(conn, work))
         folder = self._folder(org_id)
         with told_as_failure(folder.uri):

@@ -224,6 +224,15 @@ def _erase(house: House, work: Work, workspace: Workspace, made: Json) -> Json:
             raise _needs_input(
                 "held", blocked, "lift the hold when the data may be erased, then retry", "hold"
             )
+        # The mark goes last, so only a claim that vanished may have taken it away already.
+        there = work.lapsed or belonging.prepared(workspace.org_id, workspace.id)
+        if belonging.name in made.get("prepared", ()) and not there:
+            raise _needs_input(
+                "storage",
+                "the sample store is not the one that was prepared for this workspace, or it is away",
+                "bring it back (is its disk mounted, and the address right?), then retry",
+                "sample store",
+            )
         erased |= belonging.erase(work, workspace.org_id)
     return erased
 
