@@ -273,7 +273,7 @@ def test_the_token_of_a_user_that_is_shut_out_ends_at_once_and_elsewhere_within_
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert authentication.CACHE_SECONDS == 5.0, "docs/security.md says so"
-    monkeypatch.setattr(authentication, "CACHE_SECONDS", 1.0)
+    monkeypatch.setattr(authentication, "CACHE_SECONDS", 0.5)
     pair = (cloud.credentials.access_key, cloud.credentials.secret_key)
     ways: dict[str, tuple[tuple[str, str, Any], Callable[[Any, str], object]]] = {
         "disabled": (

@@ -170,7 +170,8 @@ def test_no_garbage_in_a_request_for_a_token_is_an_error_of_the_server_or_makes_
         bodies += [
             json.dumps(put(good, field, wrong))
             for wrong in WRONG
-            if wrong is not None or field not in LEFT_OUT
+            # A name that is only wrong is no garbage, and each costs the time of a password.
+            if wrong not in ("7", "a\0b") and (wrong is not None or field not in LEFT_OUT)
         ]
         bodies += [
             json.dumps(put(good, field, "@")).replace('"@"', deep(kind)) for kind in ("list", "object")
@@ -182,7 +183,7 @@ def test_no_garbage_in_a_request_for_a_token_is_an_error_of_the_server_or_makes_
         assert is_keystones(answer) and "X-Subject-Token" not in answer.headers
         assert credentials.password not in answer.text
         statuses[answer.status_code] += 1
-    assert statuses[403] >= 6, "what stands behind the password was looked at"
+    assert statuses[403] >= 2, "what stands behind the password was looked at"
 
 
 def test_settings_that_are_nested_too_deep_to_be_kept_are_refused(

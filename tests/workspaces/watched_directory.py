@@ -16,11 +16,15 @@ _SHORT = 0x80
 
 
 class Watched:
-    """Counts the requests that change a directory; ``on`` is called with each, when it has been answered."""
+    """Counts the requests that change a directory.
+
+    ``before`` is called with each before it is passed on, ``on`` when it has been answered.
+    """
 
     def __init__(self) -> None:
         self.port = 0
         self.counts: Counter[int] = Counter()
+        self.before: Callable[[int], None] = lambda _sort: None
         self.on: Callable[[int], None] = lambda _sort: None
 
     @property
@@ -34,6 +38,7 @@ class Watched:
     def request(self, sort: int) -> None:
         if sort in (ADD, DELETE):
             self.counts[sort] += 1
+            self.before(sort)
 
 
 @contextlib.contextmanager
@@ -71,9 +76,10 @@ def _serve(outside: socket.socket, port: int, watched: Watched) -> None:
 def _answers(inside: socket.socket, outside: socket.socket, asked: list[int], watched: Watched) -> None:
     with contextlib.suppress(OSError):
         while data := inside.recv(65_536):
+            answered = asked.pop() if asked and asked[-1] in (ADD, DELETE) else None
             outside.sendall(data)
-            if asked and asked[-1] in (ADD, DELETE):
-                watched.on(asked.pop())
+            if answered is not None:
+                watched.on(answered)
         outside.shutdown(socket.SHUT_WR)
 
 

@@ -116,19 +116,36 @@ class Samples:
     def erase(self, work: Work, org_id: str) -> Mapping[str, Any]:
         """Erase every sample of the organization, physically; then latest values and registry. Safe to repeat."""
         table = self.store.table(org_id)
+        samples, staging = self.store.folder(org_id), self.store.staging(org_id)
         rows = files = 0
-        if table.snapshot() is not None:
+        with told_as_failure(samples.uri):
+            samples.list()  # something else than a folder is no table, and must not pass for an empty one
+        if table.snapshot() is None:
+            self._require_no_samples(work)
+        else:
             for bucket in range(BUCKETS):
                 for erased in _erased(table, bucket, f"leave/{work.unit_id}/{bucket}", work):
                     rows += int(erased.get("rows_deleted", 0))
                     files += int(erased.get("files_removed", 0))
             table.forget_log()
-        self.store.staging(org_id).remove_all()
+        with told_as_failure(staging.uri):
+            staging.remove_all()
         work.db.run(lambda conn: self._forget(conn, work))
         folder = self._folder(org_id)
         with told_as_failure(folder.uri):
             folder.remove([_MARK])
         return {"rows_deleted": rows, "files_removed": files}
+
+    def _require_no_samples(self, work: Work) -> None:
+        """Refuse to take a store without the table for an empty one: whoever has got a sample has a table."""
+        if work.db.run(lambda conn: log.head(conn, work.tenant_id)):
+            raise Failure(
+                "storage",
+                "the sample store has no table of this workspace, though samples were accepted",
+                hint="bring the right one back (is its disk mounted, is the address right?), then retry",
+                kind=FailureClass.NEEDS_INPUT,
+                target="sample store",
+            )
 
     def _forget(self, conn: Connection[Any], work: Work) -> None:
         claiming.fence(conn, work)

@@ -44,7 +44,7 @@ def scan(
             except Vanished as vanished:
                 version = snapshot.version if snapshot is not None else None
                 if missing_at == version:
-                    raise _missing(parts, vanished) from None
+                    raise missing(parts, vanished) from None
                 missing_at = version
     raise Failure(
         "storage",
@@ -72,7 +72,8 @@ def scan_at(
     return columns.to_memory(columns.in_order(pa.concat_tables(found))) if found else _empty(disk_names)
 
 
-def _missing(parts: Parts, vanished: Vanished) -> Failure:
+def missing(parts: Parts, vanished: Vanished) -> Failure:
+    """Return the failure of a file that the newest snapshot names and that is not there."""
     return Failure(
         "storage",
         f"a live file is missing: {vanished}",

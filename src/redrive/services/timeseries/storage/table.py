@@ -103,14 +103,17 @@ class OrgTable:
 
     def assets(self, bucket: int) -> frozenset[str]:
         """Return the assets that have rows in a bucket, registered or not."""
+        seen: Snapshot | None = None
         with told_as_failure(self._parts.folder.uri):
             while True:
                 snapshot = self._parts.log.refresh()
                 files = snapshot.bucket(bucket) if snapshot is not None else ()
                 try:
                     return frozenset(name for file in files for name in self._assets_in(file.path))
-                except Vanished:
-                    continue  # replaced by another commit since
+                except Vanished as vanished:
+                    if snapshot is seen:  # no other commit has replaced it
+                        raise scanning.missing(self._parts, vanished) from vanished
+                    seen = snapshot
 
     def _assets_in(self, path: str) -> Iterable[str]:
         found: Iterable[str] = self._parts.reader.read(path, ["asset"])["asset"].unique().to_pylist()
