@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from redrive.wire.huawei.workspace.ids import attempt_of, task_id
 
 from redrive.database import Database
 from redrive.engine import jobs
@@ -26,6 +25,7 @@ from redrive.services.workspaces import service
 from redrive.services.workspaces.house import Secrets
 from redrive.services.workspaces.model import WorkspaceSettings
 from redrive.services.workspaces.steps import STEPS
+from redrive.services.workspaces.task_ids import attempt_of, task_id
 from tests.engine.scene import until
 from tests.wire_huawei.scene import BY, Cloud, cloud_at, login, signed, wait
 
