@@ -6,11 +6,14 @@ Services do not know each other; here a workspace learns what comes and goes wit
 from __future__ import annotations
 
 from redrive.endpoints.directory import reach_of
+from redrive.endpoints.guard import guard_of
 from redrive.engine.kinds import Kind
 from redrive.identity.authentication import CACHE_SECONDS
 from redrive.identity.data_keys import DataKeys
 from redrive.identity.sealing import Sealer
 from redrive.parts import Parts
+from redrive.services.replication import job as replication_job
+from redrive.services.replication import task as replication_task
 from redrive.services.timeseries import (
     compaction,
     deletion_job,
@@ -36,7 +39,13 @@ def all_kinds(parts: Parts) -> tuple[Kind, ...]:
         compaction.kind(parts.store),
         retention.kind(parts.store),
         *workspace_job.kinds(house(parts.settings, parts.sealer, parts.store)),
+        *replication_job.kinds(replication(parts.settings, parts.sealer)),
     )
+
+
+def replication(settings: Settings, sealer: Sealer) -> replication_task.Parts:
+    """Return what replication works with."""
+    return replication_task.Parts(guard_of(settings), DataKeys(sealer))
 
 
 def house(settings: Settings, sealer: Sealer, store: SampleStore) -> House:
