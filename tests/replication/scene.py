@@ -168,6 +168,9 @@ class Moving:
         self.start(task)
         return task
 
+    def password(self, task: str, end: End, password: str) -> None:
+        self.db.run(lambda conn: service.set_password(conn, self.tenant_id, task, end, password, self.parts))
+
     def retry(self, *tasks: str) -> dict[str, Any]:
         return self.db.run(lambda conn: service.retry(conn, self.tenant_id, tasks, actor="tester"))
 

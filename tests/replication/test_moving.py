@@ -34,10 +34,12 @@ create function touched() returns trigger language plpgsql as 'begin new.name :=
 create trigger on_change before update on customers for each row execute function touched();
 comment on table customers is 'those who buy';
 insert into customers (name, born, seen, notes, tags, paint, home, colours, photo, score, ratio, big, of_day, lasts)
-select 'name ' || n || chr(10) || chr(9) || '\\N', date '1900-01-01' + n, timestamptz '2026-01-01 00:00Z' + n * interval '1 min',
+select 'name ' || n || chr(10) || chr(9) || '\\N', date '1900-01-01' + n,
+       timestamptz '2026-01-01 00:00Z' + n * interval '1 min',
        jsonb_build_object('n', n, 'deep', jsonb_build_array(n, null)), array['a', null, 'b"' || n],
        'a colour with, commas', ('street "' || n, n)::place, array['red', 'green']::colour[],
-       decode(lpad(to_hex(n), 8, '0'), 'hex'), n / 3.0, n / 7.0, power(n::numeric, 9), time '00:00' + n * interval '1 s',
+       decode(lpad(to_hex(n), 8, '0'), 'hex'), n / 3.0, n / 7.0, power(n::numeric, 9),
+       time '00:00' + n * interval '1 s',
        n * interval '1 day 1 microsecond'
 from generate_series(1, 4500) n;
 insert into customers (name, born, seen, score, big) values
@@ -96,9 +98,8 @@ def test_only_chosen_tables_are_moved(moving: Moving, server: Server) -> None:
         task = moving.begun(source, target, [Chosen("public", "log"), Chosen("public", "empty")])
         assert moving.ended(task).state is JobState.SUCCEEDED
     same(server, source, target, "log")
-    there = server.rows(
-        target, "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
-    )
+    query = "select relname from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace"
+    there = server.rows(target, query)
     assert sorted(name for (name,) in there) == ["empty", "log"]
 
 

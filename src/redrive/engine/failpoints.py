@@ -42,6 +42,9 @@ NAMES: dict[str, str] = {
     "timeseries.import.committed": "after an import unit's Delta commit",
     "timeseries.deletion.drained": "after a deletion's log drain, before its erasing units",
     "timeseries.deletion.checked": "after a deletion unit checked the holds, before it erases",
+    "replication.recorded": "after a unit's effect and record are in the target, before the commit there",
+    "replication.committed": "after a unit's commit in the target",
+    "replication.anew": "after a table was begun anew in the target, before its new chunks are recorded",
 }
 
 

@@ -152,7 +152,7 @@ class _Run:
             record.conn.execute("reset all")
             ledger = {"made": work.label}
             record.put(ledger)
-            failpoints.hit("replication.made")
+            failpoints.hit("replication.recorded")
         failpoints.hit("replication.committed")
         return Done(ledger)
 
@@ -198,7 +198,7 @@ class _Run:
                     "snapshot": mine.snapshot,
                 }
                 record.put(ledger)
-                failpoints.hit("replication.copied")
+                failpoints.hit("replication.recorded")
         except copying.Stopped:
             return StoppedUnit()
         failpoints.hit("replication.committed")

@@ -158,18 +158,47 @@ def _run(words: Sequence[str], environment: Mapping[str, str], target: str) -> s
     said = (
         " ".join(line.strip() for line in done.stderr.splitlines() if "error:" in line) or done.stderr.strip()
     )
-    away = any(
-        word in said for word in ("could not connect", "Connection refused", "timeout expired", "starting up")
-    )
+    lower = said.lower()
+    for words_, code, hint, sort in _SAID:
+        if any(word in lower for word in words_):
+            raise Failure(code, f"{target}: {said[:_LONGEST]}", hint=hint, kind=sort, target=target)
     raise Failure(
-        "away" if away else "structure",
-        f"{target}: {said[:1000]}",
-        hint="it goes on by itself when the database can be reached again"
-        if away
-        else "mend what it says, then retry",
-        kind=FailureClass.TRANSIENT if away else FailureClass.NEEDS_INPUT,
+        "structure",
+        f"{target}: {said[:_LONGEST]}",
+        hint="mend what it says, then retry",
+        kind=FailureClass.NEEDS_INPUT,
         target=target,
     )
+
+
+_LONGEST = 1_000
+#: What the tools say of a server that they cannot reach, or that does not let them in: they have no codes.
+_SAID = (
+    (
+        ("password authentication failed", "no password supplied"),
+        "credentials",
+        "correct the user or the password, then retry",
+        FailureClass.NEEDS_INPUT,
+    ),
+    (
+        ("permission denied",),
+        "privilege",
+        "grant the account what it lacks, then retry",
+        FailureClass.NEEDS_INPUT,
+    ),
+    (
+        (
+            "connection to server",
+            "could not connect",
+            "server closed the connection",
+            "starting up",
+            "shutting down",
+        ),
+        "away",
+        "it goes on by itself when the database is back",
+        FailureClass.TRANSIENT,
+    ),
+)
 
 
 def _pattern(name: str) -> str:

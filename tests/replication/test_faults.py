@@ -1,0 +1,190 @@
+"""What goes wrong with the users' databases, what a person is told, and that the retry goes on from there."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import psycopg
+import pytest
+
+from redrive.endpoints.databases.model import Endpoint
+from redrive.engine.model import JobState, UnitState
+from redrive.errors import Problem
+from redrive.services.replication import service
+from redrive.services.replication.model import Chosen, End, Status
+from tests.engine.scene import until
+from tests.replication.scene import PASSWORD, Moving, Server, same
+from tests.replication.test_moving import SHOP, TABLES
+
+PAIR = """
+create table a (id int primary key, t text);
+insert into a select n, 'row ' || n from generate_series(1, 3000) n;
+"""
+
+
+def failed(moving: Moving, task: str) -> dict[str, Any]:
+    job = moving.ended(task)
+    assert job.state is JobState.FAILED and job.failure is not None
+    assert job.failure["hint"] and PASSWORD not in str(job.failure)
+    return dict(job.failure)
+
+
+@pytest.mark.parametrize("end", list(End))
+def test_a_wrong_password_is_told_and_a_new_one_with_a_retry_finishes_the_task(
+    moving: Moving, server: Server, end: End
+) -> None:
+    source, target = server.make(SHOP), server.make()
+    with moving.working():
+        task = moving.configured(source, target)
+        assert moving.precheck(task).passed
+    moving.start(task)
+    moving.password(task, end, "wrong")  # somebody has changed it in the database
+    with moving.working():
+        failure = failed(moving, task)
+        assert failure["code"] == "credentials" and str(server.port) in failure["target"]
+        assert moving.status(task) is Status.START_FAILED
+        moving.password(task, end, PASSWORD)
+        assert moving.retry(task) == {task: None}
+        assert moving.ended(task).state is JobState.SUCCEEDED
+    same(server, source, target, *TABLES)
+
+
+GUARDED = """
+create function refuse() returns event_trigger language plpgsql as $$
+begin
+    if exists (select from pg_event_trigger_ddl_commands() where object_identity = 'public.a') then
+        alter table public.a add constraint small check (id <= 2500);
+    end if;
+end $$;
+create event trigger refuse on ddl_command_end when tag in ('CREATE TABLE') execute function refuse()
+"""
+
+
+def test_a_target_that_refuses_rows_fails_one_chunk_and_the_retry_moves_only_what_is_left(
+    moving: Moving, server: Server
+) -> None:
+    source = server.make(
+        f"create table good (id int primary key); insert into good values (1); {PAIR} analyze"
+    )
+    target = server.make()
+    with psycopg.connect(server.superuser(target), autocommit=True) as conn:
+        conn.execute(GUARDED)
+    with moving.working():
+        task = moving.begun(source, target)
+        failure = failed(moving, task)
+        assert failure["code"] == "conflict" and "small" in failure["detail"]
+        assert moving.status(task) is Status.LOAD_FAILED
+        [left] = moving.units(task, UnitState.FAILED)
+        assert left.label == "public.a 3 of 3"
+        with psycopg.connect(server.superuser(target), autocommit=True) as conn:
+            conn.execute("drop event trigger refuse; alter table a drop constraint small")
+        assert moving.retry(task) == {task: None}
+        job = moving.ended(task)
+    assert (job.state, job.attempt, job.attempt_redone) == (JobState.SUCCEEDED, 2, 0)
+    assert {unit.attempt for unit in moving.units(task) if unit.phase == 2} == {1, 2}
+    assert not any((unit.ledger or {}).get("begun_anew") for unit in moving.units(task))
+    same(server, source, target, "good", "a")
+
+
+def test_connections_that_are_cut_are_made_again_and_nothing_is_lost(moving: Moving, server: Server) -> None:
+    source, target = server.make(SHOP), server.make()
+    stop = threading.Event()
+
+    def cut() -> None:
+        query = (
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'redrive %'"
+        )
+        with psycopg.connect(server.superuser(), autocommit=True) as conn:
+            for _ in range(3):
+                if stop.wait(0.4):
+                    return
+                conn.execute(query)
+
+    with moving.working():
+        task = moving.configured(source, target)
+        assert moving.precheck(task).passed
+        cutting = threading.Thread(target=cut)
+        cutting.start()
+        moving.start(task)
+        job = moving.ended(task, 60)
+        stop.set()
+        cutting.join()
+    assert job.state is JobState.SUCCEEDED, job.failure
+    same(server, source, target, *TABLES)
+
+
+def test_a_paused_task_goes_on_where_it_was(moving: Moving, server: Server) -> None:
+    moving.chunk_rows = 50
+    source, target = server.make(SHOP), server.make()
+    with moving.working():
+        task = moving.begun(source, target)
+        until(lambda: moving.status(task) is Status.LOADING)
+        moving.db.run(lambda conn: service.pause(conn, moving.tenant_id, task, actor="tester"))
+        until(lambda: moving.status(task) is Status.PAUSED)
+        done = len(moving.units(task, UnitState.DONE))
+        time.sleep(0.3)
+        assert len(moving.units(task, UnitState.DONE)) == done
+        assert moving.retry(task) == {task: None}
+        assert moving.ended(task).state is JobState.SUCCEEDED
+    same(server, source, target, *TABLES)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "item", "reason"),
+    [
+        ("create table a (x int)", "dstDbObjectConflict", "object_exists"),
+        ("revoke", "dstDbPrivilegesIsEnough", "may_not_create"),
+        ("unreadable", "srcDbPrivilegesIsEnough", "may_not_read"),
+        ("missing", "userSelectObjectsCheck", "object_missing"),
+        ("password", "srcDbConnection", "credentials"),
+        ("database", "dstDbConnection", "database_unknown"),
+        ("port", "srcDbConnection", "away"),
+    ],
+)
+def test_a_precheck_finds_what_would_fail_and_nothing_is_started(
+    moving: Moving, server: Server, spoil: str, item: str, reason: str
+) -> None:
+    source, target = server.make(PAIR), server.make()
+    task = moving.create(objects=[Chosen("public", "gone")] if spoil == "missing" else None)
+    user, there, here = "mover", server.endpoint(source), server.endpoint(target)
+    with psycopg.connect(
+        server.superuser(source if spoil == "unreadable" else target), autocommit=True
+    ) as conn:
+        if spoil.startswith("create"):
+            conn.execute(spoil.encode())
+        if spoil == "revoke":
+            conn.execute(
+                f"alter database {target} owner to postgres; revoke create on database {target} from public"
+            )
+        if spoil == "unreadable":
+            conn.execute("alter table a owner to postgres; revoke all on a from public")
+    if spoil == "database":
+        here = Endpoint(here.engine, here.host, here.port, user, "no_such_database")
+    if spoil == "port":
+        there = Endpoint(there.engine, there.host, 1, user, source)
+    moving.store(task, End.SOURCE, there, "wrong" if spoil == "password" else PASSWORD)
+    moving.store(task, End.TARGET, here)
+    with moving.working():
+        result = moving.precheck(task)
+    assert result.findings is not None and not result.passed
+    [finding] = [found for found in result.findings if not found.ok and not found.warning]
+    assert (finding.item, finding.reason) == (item, reason) and finding.detail and finding.hint
+    with pytest.raises(Problem) as refused:
+        moving.start(task)
+    assert refused.value.reason == "not_prechecked"
+
+
+def test_a_change_after_the_precheck_asks_for_another_one(moving: Moving, server: Server) -> None:
+    source, target = server.make(PAIR), server.make()
+    with moving.working():
+        task = moving.configured(source, target)
+        assert moving.precheck(task).passed
+        moving.store(task, End.TARGET, server.endpoint(server.make()))
+        with pytest.raises(Problem) as refused:
+            moving.start(task)
+        assert refused.value.reason == "not_prechecked"
+        assert moving.precheck(task).passed
+        moving.start(task)
+        assert moving.ended(task).state is JobState.SUCCEEDED
