@@ -55,6 +55,7 @@ BENCHMARKS = (
     Benchmark("reads_over_http", 15, (), ("--days", "1", "--minutes", "20")),
     Benchmark("policy_decisions", 10, (), ("--seconds", "0.5", "--no-peer")),
     Benchmark("signed_requests", 2, (), ("--seconds", "0.5")),
+    Benchmark("replication_postgres", 20, (), ("--millions", "0.5")),
     Benchmark("tokens_of_users", 5, (), ("--runs", "5")),
     Benchmark("storage_read_bench", 20, (), ("--millions", "5", "--moves", "20")),
 )
