@@ -5,14 +5,20 @@ Services do not know each other; here a workspace learns what comes and goes wit
 
 from __future__ import annotations
 
+from typing import Any
+
+from psycopg import Connection
+
 from redrive.endpoints.directory import reach_of
 from redrive.endpoints.guard import guard_of
-from redrive.engine.kinds import Kind
+from redrive.engine import claiming
+from redrive.engine.kinds import Kind, Work
 from redrive.identity.authentication import CACHE_SECONDS
 from redrive.identity.data_keys import DataKeys
 from redrive.identity.sealing import Sealer
 from redrive.parts import Parts
 from redrive.services.replication import job as replication_job
+from redrive.services.replication import service as replication_service
 from redrive.services.replication import task as replication_task
 from redrive.services.timeseries import (
     compaction,
@@ -61,4 +67,25 @@ def house(settings: Settings, sealer: Sealer, store: SampleStore) -> House:
         samples.erase,
     )
     secrets = Secrets(sealer, DataKeys(sealer))
-    return House(secrets, reach_of(settings), [belonging], cache_seconds=CACHE_SECONDS)
+    belongings = [belonging, _REPLICATION]
+    return House(secrets, reach_of(settings), belongings, cache_seconds=CACHE_SECONDS)
+
+
+def _erase_tasks(work: Work, _org_id: str) -> dict[str, int]:
+    def erase(conn: Connection[Any]) -> int:
+        claiming.fence(conn, work)
+        return replication_service.erase(conn, work.tenant_id)
+
+    return {"replication_tasks_erased": work.db.run(erase)}
+
+
+#: Of replication a workspace has its tasks, and nothing that must be prepared or can be in the way.
+_REPLICATION = Belonging(
+    "replication",
+    (),
+    lambda _work, _org_id, _workspace_id: None,
+    lambda _org_id, _workspace_id: True,
+    lambda _conn, _tenant_id: "",
+    lambda _conn, _tenant_id: True,
+    _erase_tasks,
+)

@@ -171,6 +171,12 @@ class Moving:
     def password(self, task: str, end: End, password: str) -> None:
         self.db.run(lambda conn: service.set_password(conn, self.tenant_id, task, end, password, self.parts))
 
+    def release(self, task: str, *, force: bool = False) -> None:
+        self.db.run(lambda conn: service.release(conn, self.tenant_id, task, actor="tester", force=force))
+
+    def delete(self, task: str) -> None:
+        self.db.run(lambda conn: service.delete(conn, self.tenant_id, task))
+
     def retry(self, *tasks: str) -> dict[str, Any]:
         return self.db.run(lambda conn: service.retry(conn, self.tenant_id, tasks, actor="tester"))
 

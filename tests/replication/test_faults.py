@@ -188,3 +188,75 @@ def test_a_change_after_the_precheck_asks_for_another_one(moving: Moving, server
         assert moving.precheck(task).passed
         moving.start(task)
         assert moving.ended(task).state is JobState.SUCCEEDED
+
+
+# -- the end of a task
+
+
+def records_there(server: Server, target: str) -> bool:
+    return bool(server.rows(target, "select from pg_namespace where nspname = 'redrive'"))
+
+
+def test_a_task_that_is_released_leaves_nothing_of_its_own_in_the_target(
+    moving: Moving, server: Server
+) -> None:
+    source, target = server.make(PAIR), server.make()
+    with moving.working():
+        task = moving.begun(source, target)
+        moving.ended(task)
+        assert records_there(server, target)
+        with pytest.raises(Problem, match="not allowed"):
+            moving.delete(task)
+        moving.release(task)
+        until(lambda: moving.status(task) is Status.RELEASED)
+    assert not records_there(server, target)
+    same(server, source, target, "a")
+    assert isinstance(moving.retry(task)[task], Problem)
+    moving.delete(task)
+    with pytest.raises(Problem, match="deleted"):
+        moving.task(task)
+    row = moving.db.run(lambda conn: conn.execute("select * from replication_tasks").fetchone())
+    assert row.source_secret is None and row.target_secret is None
+
+
+def test_a_task_that_moves_is_stopped_by_its_release(moving: Moving, server: Server) -> None:
+    moving.chunk_rows = 20
+    source, target = server.make(SHOP + "; analyze"), server.make()
+    with moving.working():
+        task = moving.begun(source, target)
+        until(lambda: moving.status(task) is Status.LOADING)
+        moving.release(task)
+        until(lambda: moving.status(task) is Status.RELEASED)
+    assert moving.job(task).state is JobState.CANCELLED and not records_there(server, target)
+
+
+def test_a_target_that_is_gone_fails_the_release_which_is_tried_again_or_forced(
+    moving: Moving, server: Server
+) -> None:
+    source, target = server.make(PAIR), server.make()
+    with moving.working():
+        task = moving.begun(source, target)
+        moving.ended(task)
+        moving.password(task, End.TARGET, "wrong")
+        moving.release(task)
+        until(lambda: moving.status(task) is Status.RELEASE_FAILED)
+        moving.release(task, force=True)
+        assert moving.status(task) is Status.RELEASED
+    assert records_there(server, target)
+
+
+def test_the_records_of_another_task_in_the_same_target_stay(moving: Moving, server: Server) -> None:
+    target = server.make()
+    first, second = (
+        server.make(PAIR),
+        server.make("create table b (id int primary key); insert into b values (1)"),
+    )
+    with moving.working():
+        tasks = [moving.begun(first, target), moving.begun(second, target)]
+        assert {moving.ended(task).state for task in tasks} == {JobState.SUCCEEDED}
+        moving.release(tasks[0])
+        until(lambda: moving.status(tasks[0]) is Status.RELEASED)
+        assert server.rows(target, "select distinct task from redrive.replication_units") == [(tasks[1],)]
+        moving.release(tasks[1])
+        until(lambda: moving.status(tasks[1]) is Status.RELEASED)
+    assert not records_there(server, target)

@@ -19,7 +19,9 @@ create table replication_tasks (
     precheck_job_id  bigint references jobs (id),
     precheck_revision integer,
     job_id           bigint unique references jobs (id),
+    -- since when it is told to stop for good, and the job that clears up in the target
     released_at      timestamptz,
+    release_job_id   bigint unique references jobs (id),
     deleted_at       timestamptz,
     created_at       timestamptz not null default now(),
     changed_at       timestamptz not null default now()

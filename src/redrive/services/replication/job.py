@@ -29,12 +29,12 @@ from redrive.database import Database
 from redrive.endpoints.databases import postgres
 from redrive.endpoints.databases.model import Endpoint
 from redrive.engine import claiming, failpoints
-from redrive.engine.kinds import Done, Kind, Outcome, Planned, Replaced, RetryPolicy, Work
+from redrive.engine.kinds import Again, Done, Kind, Outcome, Planned, Replaced, RetryPolicy, Work
 from redrive.engine.kinds import Stopped as StoppedUnit
-from redrive.engine.model import Json, NewJob, NewUnit
+from redrive.engine.model import JobState, Json, NewJob, NewUnit
 from redrive.errors import Failure, FailureClass
 from redrive.services.replication import copying, precheck, records, structure, tables
-from redrive.services.replication.model import PRECHECK, TRANSFER, End, Phase
+from redrive.services.replication.model import PRECHECK, RELEASE, TRANSFER, End, Phase
 from redrive.services.replication.records import Generation
 from redrive.services.replication.snapshots import Snapshots, forget
 from redrive.services.replication.tables import Table
@@ -46,6 +46,7 @@ queries = tables.queries
 LANES = 4
 #: Failures that pass by themselves are tried so often before the task waits for a person.
 TRIES = 8
+_LOOK_SECONDS = 0.5
 
 
 def kinds(parts: Parts, *, chunk_rows: int = tables.CHUNK_ROWS) -> tuple[Kind, ...]:
@@ -60,6 +61,7 @@ def kinds(parts: Parts, *, chunk_rows: int = tables.CHUNK_ROWS) -> tuple[Kind, .
             verify=partial(_verify, parts),
             reruns=False,
         ),
+        Kind(RELEASE, "clearing up after a database was moved", partial(_release, parts), reruns=False),
         Kind(PRECHECK, "looking whether a database can be moved", partial(_precheck, parts), reruns=False),
     )
 
@@ -67,6 +69,11 @@ def kinds(parts: Parts, *, chunk_rows: int = tables.CHUNK_ROWS) -> tuple[Kind, .
 def transfer(tenant_id: int, task_id: int, actor: str) -> NewJob:
     """Return the job of a task."""
     return NewJob(TRANSFER, tenant_id, {"task_id": task_id}, actor, lanes=LANES)
+
+
+def releasing(tenant_id: int, task_id: int, actor: str) -> NewJob:
+    """Return the job that clears up what the target keeps of a task."""
+    return NewJob(RELEASE, tenant_id, {"task_id": task_id}, actor, [NewUnit({}, label="clear up the target")])
 
 
 def prechecking(tenant_id: int, task_id: int, actor: str) -> NewJob:
@@ -293,6 +300,16 @@ def _sequences(conn: Connection[Any]) -> list[tuple[str, str, int, bool]]:
         if value is not None:
             found.append((row.schema, row.name, int(value.last_value), bool(value.is_called)))
     return found
+
+
+def _release(parts: Parts, work: Work) -> Outcome:
+    task = load_for(parts, work)
+    if task.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
+        return Again({}, after_seconds=_LOOK_SECONDS)  # its units come to their end first
+    target = task.end(End.TARGET)
+    with postgres.connected(parts.guard, target, task.target_password, purpose="release") as conn:
+        records.forget(conn, task.vendor_id)
+    return Done({"cleared": str(target)})
 
 
 def _precheck(parts: Parts, work: Work) -> Outcome:

@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from redrive.endpoints.databases.model import Endpoint
-from redrive.engine.model import JobState
 from redrive.errors import invalid
 
-TRANSFER, PRECHECK = "replication.transfer", "replication.precheck"
+TRANSFER, PRECHECK, RELEASE = "replication.transfer", "replication.precheck", "replication.release"
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{3,49}", re.ASCII)
 _DESCRIPTION_LIMIT = 256
@@ -123,55 +121,51 @@ class Status(StrEnum):
     LOADED = "loaded"
     PAUSED = "paused"
     RELEASING = "releasing"
+    RELEASE_FAILED = "release_failed"
     RELEASED = "released"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What decides where a task stands: its job's state and phase, and whether it was told to stop for good."""
+    """What decides where a task stands: its job's state and phase, and whether it was told to stop for good.
 
-    state: JobState | None
+    ``release``: the state of the job that clears up in the target; None where there is nothing to clear up.
+    """
+
+    state: str | None
     phase: int
     failed_phase: int | None
     scheduled: bool
     releasing: bool
+    release: str | None = None
 
 
 def status_of(standing: Standing) -> Status:
     """Return where a task stands. Total."""
     if standing.releasing:
-        over = standing.state in (None, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
-        return Status.RELEASED if over else Status.RELEASING
+        if standing.release in ("failed", "cancelled"):
+            return Status.RELEASE_FAILED
+        over = (None, "succeeded", "failed", "cancelled")
+        is_over = standing.state in over and standing.release in over
+        return Status.RELEASED if is_over else Status.RELEASING
     if standing.state is None:
         return Status.CONFIGURING
-    if standing.state is JobState.QUEUED and standing.scheduled:
+    if standing.state == "queued" and standing.scheduled:
         return Status.SCHEDULED
     before, after = _OF_STATE[standing.state]
-    phase = standing.failed_phase if standing.state is JobState.FAILED else standing.phase
+    phase = standing.failed_phase if standing.state == "failed" else standing.phase
     return after if (phase or 0) >= Phase.ROWS else before
 
 
 #: By the state of its job, before and after the first rows.
-_OF_STATE: Mapping[JobState, tuple[Status, Status]] = {
-    JobState.QUEUED: (Status.STARTING, Status.LOADING),
-    JobState.RUNNING: (Status.STARTING, Status.LOADING),
-    JobState.PAUSED: (Status.PAUSED, Status.PAUSED),
-    JobState.SUCCEEDED: (Status.LOADED, Status.LOADED),
-    JobState.FAILED: (Status.START_FAILED, Status.LOAD_FAILED),
-    JobState.CANCELLED: (Status.RELEASED, Status.RELEASED),
+_OF_STATE: Mapping[str, tuple[Status, Status]] = {
+    "queued": (Status.STARTING, Status.LOADING),
+    "running": (Status.STARTING, Status.LOADING),
+    "paused": (Status.PAUSED, Status.PAUSED),
+    "succeeded": (Status.LOADED, Status.LOADED),
+    "failed": (Status.START_FAILED, Status.LOAD_FAILED),
+    "cancelled": (Status.RELEASED, Status.RELEASED),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """Both databases of a task; None where one has not been named yet."""
-
-    source: Endpoint | None = None
-    target: Endpoint | None = None
-
-    def of(self, end: End) -> Endpoint | None:
-        """Return one of them."""
-        return self.source if end is End.SOURCE else self.target
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,19 @@
 -- name: task
 select t.*, j.state, j.phase, j.failure, j.run_at, j.started_at, j.ended_at, j.wanted,
-       j.run_at is null or j.run_at <= now() as is_due
-from replication_tasks t left join jobs j on j.id = t.job_id
+       j.run_at is null or j.run_at <= now() as is_due, r.state as release_state
+from replication_tasks t left join jobs j on j.id = t.job_id left join jobs r on r.id = t.release_job_id
 where t.tenant_id = %(tenant_id)s and t.id = %(id)s
 
 -- name: by_ids
 select t.*, j.state, j.phase, j.failure, j.run_at, j.started_at, j.ended_at, j.wanted,
-       j.run_at is null or j.run_at <= now() as is_due
-from replication_tasks t left join jobs j on j.id = t.job_id
+       j.run_at is null or j.run_at <= now() as is_due, r.state as release_state
+from replication_tasks t left join jobs j on j.id = t.job_id left join jobs r on r.id = t.release_job_id
 where t.tenant_id = %(tenant_id)s and t.vendor_id = any(%(vendor_ids)s::text[])
 
 -- name: listing
 select t.*, j.state, j.phase, j.failure, j.run_at, j.started_at, j.ended_at, j.wanted,
-       j.run_at is null or j.run_at <= now() as is_due
-from replication_tasks t left join jobs j on j.id = t.job_id
+       j.run_at is null or j.run_at <= now() as is_due, r.state as release_state
+from replication_tasks t left join jobs j on j.id = t.job_id left join jobs r on r.id = t.release_job_id
 where t.tenant_id = %(tenant_id)s and t.deleted_at is null
   and (%(use)s::text is null or t.settings ->> 'use' = %(use)s)
   and (%(engine)s::text is null or t.settings ->> 'engine' = %(engine)s)
@@ -68,7 +68,8 @@ update replication_tasks set precheck_job_id = %(job_id)s, precheck_revision = r
 update replication_tasks set job_id = %(job_id)s, changed_at = now() where id = %(id)s
 
 -- name: release
-update replication_tasks set released_at = now(), changed_at = now() where id = %(id)s
+update replication_tasks
+set released_at = coalesce(released_at, now()), release_job_id = %(job_id)s, changed_at = now() where id = %(id)s
 
 -- name: delete
 update replication_tasks
@@ -87,3 +88,12 @@ select job_id, spec ->> 'schema' || '.' || (spec ->> 'table') as name,
        count(*) filter (where state in ('done', 'skipped')) as done,
        count(*) filter (where state not in ('done', 'skipped')) as open
 from units where job_id = any(%(job_ids)s::bigint[]) and phase = 2 group by 1, 2 order by 2
+
+-- name: erase
+-- The tasks of a tenant that leaves: nobody can open their passwords any more.
+update replication_tasks
+set deleted_at = now(), changed_at = now(), source_secret = null, target_secret = null, source = null, target = null
+where tenant_id = %(tenant_id)s and deleted_at is null
+
+-- name: erase_structures
+delete from replication_structures s using replication_tasks t where t.job_id = s.job_id and t.tenant_id = %(tenant_id)s

@@ -47,7 +47,7 @@ _DIGIT = {Use.MIGRATION: "1", Use.SYNC: "2", Use.RECOVERY: "5"}
 #: From where a task can be paused, retried, given a new password.
 _ACTIVE = (Status.SCHEDULED, Status.STARTING, Status.LOADING)
 _FAILED = (Status.START_FAILED, Status.LOAD_FAILED)
-_GONE = (Status.RELEASING, Status.RELEASED)
+_GONE = (Status.RELEASING, Status.RELEASE_FAILED, Status.RELEASED)
 
 
 def create(
@@ -424,15 +424,27 @@ def _busy_instead(work: Callable[[], None]) -> None:
         raise Problem(ProblemCode.CONFLICT, problem.detail, hint="try again later", reason="busy") from None
 
 
-def release(conn: Connection[Any], tenant_id: int, vendor_id: str, *, actor: str) -> None:
-    """Stop a task for good. What was moved stays in the target; the task can then be deleted. Safe to repeat."""
+def release(
+    conn: Connection[Any], tenant_id: int, vendor_id: str, *, actor: str, force: bool = False
+) -> None:
+    """Stop a task for good. What was moved stays in the target; the task can then be deleted. Safe to repeat.
+
+    A job clears up what the target keeps of the task. ``force`` leaves it there, for a target that is gone.
+    """
     task = find(conn, tenant_id, vendor_id, lock=True)
-    if task.released_at is not None:
+    if task.status is Status.RELEASE_FAILED and not force and task.release_job_id is not None:
+        recovery.retry(conn, tenant_id, task.release_job_id, actor=actor, reason="terminate")
+        return
+    if task.released_at is not None and not force:
         return
     if task.job_id is not None and task.state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
         job_id = task.job_id
-        _busy_instead(lambda: recovery.cancel(conn, tenant_id, job_id, actor=actor))
-    conn.execute(queries.release, {"id": task.id})
+        if task.wanted != "cancel":
+            _busy_instead(lambda: recovery.cancel(conn, tenant_id, job_id, actor=actor))
+    clearing = None
+    if task.job_id is not None and not force:
+        clearing = jobs.submit(conn, job.releasing(tenant_id, task.id, actor))
+    conn.execute(queries.release, {"id": task.id, "job_id": clearing})
 
 
 def delete(conn: Connection[Any], tenant_id: int, vendor_id: str) -> None:
@@ -442,6 +454,12 @@ def delete(conn: Connection[Any], tenant_id: int, vendor_id: str) -> None:
         raise wrong_status(task)
     conn.execute(queries.delete, {"id": task.id})
     conn.execute(queries.forget_structure, {"job_id": task.job_id})
+
+
+def erase(conn: Connection[Any], tenant_id: int) -> int:
+    """Delete every task of a tenant that leaves; return how many. Safe to repeat."""
+    conn.execute(queries.erase_structures, {"tenant_id": tenant_id})
+    return conn.execute(queries.erase, {"tenant_id": tenant_id}).rowcount
 
 
 def each(

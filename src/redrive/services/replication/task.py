@@ -56,9 +56,11 @@ class Task:
     precheck_revision: int | None
     job_id: int | None
     released_at: datetime | None
+    release_job_id: int | None
     deleted_at: datetime | None
     created_at: datetime
     changed_at: datetime
+    release_state: JobState | None
     #: Of its job, where it has one.
     state: JobState | None
     phase: int
@@ -82,6 +84,7 @@ class Task:
                 None if failed_phase is None else int(failed_phase),
                 not self.is_due,
                 self.released_at is not None,
+                self.release_state,
             )
         )
 
@@ -114,9 +117,11 @@ def task_from(row: Any) -> Task:
         precheck_revision=row.precheck_revision,
         job_id=row.job_id,
         released_at=row.released_at,
+        release_job_id=row.release_job_id,
         deleted_at=row.deleted_at,
         created_at=row.created_at,
         changed_at=row.changed_at,
+        release_state=None if row.release_state is None else JobState(row.release_state),
         state=None if row.state is None else JobState(row.state),
         phase=row.phase or 0,
         failure=row.failure,
