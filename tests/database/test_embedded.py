@@ -7,6 +7,8 @@ import pwd
 import shutil
 import signal
 import stat
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,6 +163,28 @@ def test_a_link_in_the_cluster_leads_root_nowhere(tmp_path: Path, start: Start) 
     server.start()
     assert treasure.read_text(encoding="utf-8") == "of root"
     assert not configuration.is_symlink()
+
+
+def test_a_cluster_may_lie_on_another_disk(tmp_path: Path, start: Start) -> None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no other file system here")
+    server = start(tmp_path / "d")
+    keep(server, "before")
+    server.stop()
+    elsewhere = Path(tempfile.mkdtemp(dir=memory))
+    elsewhere.chmod(0o711)
+    try:
+        shutil.move(server.cluster, elsewhere / "cluster")
+        if os.geteuid() == 0:
+            subprocess.run(["chown", "-R", "nobody", str(elsewhere / "cluster")], check=True)
+        server.cluster.symlink_to(elsewhere / "cluster")
+        server.start()
+        assert kept(server) == ["before"]
+        assert not list((elsewhere / "cluster").glob(".*.conf.*")), "no draft is left"
+        server.stop()
+    finally:
+        shutil.rmtree(elsewhere)
 
 
 def test_a_half_made_cluster_is_made_again(tmp_path: Path, start: Start) -> None:

@@ -13,10 +13,11 @@ import pytest
 
 from redrive.database import Database
 from redrive.engine import admission, claiming, failpoints, jobs, maintenance, recovery
+from redrive.engine import worker as worker_module
 from redrive.engine.kinds import Done, Outcome, RetryPolicy, Work
 from redrive.engine.model import JobState, NewJob, NewUnit, UnitState
 from redrive.engine.settling import Settlement, settle
-from redrive.errors import Failure
+from redrive.errors import Failure, FailureClass
 from tests.engine.scene import TENANT, ended, hurry, job, kind, submit, until, working
 
 FAILURE = {"code": "x", "detail": "y", "class": "permanent", "fingerprint": "f"}
@@ -136,6 +137,54 @@ def test_a_unit_that_kills_its_worker_every_time_fails_in_the_end(db: Database) 
         failed = ended(db, job_id)
     assert failed.state is JobState.FAILED and failed.failure is not None
     assert failed.failure["code"] == "worker_lost"
+
+
+def test_what_is_tried_for_ever_goes_on_after_a_thousand_tries(db: Database) -> None:
+    mended = threading.Event()
+
+    def run(work: Work) -> Outcome:
+        if not mended.is_set():
+            raise Failure("storage", "the disk is full", kind=FailureClass.NEEDS_INPUT)
+        return Done()
+
+    quick = RetryPolicy(first_delay_seconds=0.001, longest_delay_seconds=0.002)
+    job_id = submit(db)
+    db.run(lambda conn: conn.execute("update units set tries = 1020"))
+    with working(db, kind(run, endless=True, retry=quick), threads=1):
+        until(lambda: db.run(lambda conn: conn.execute("select tries from units").fetchone()).tries > 1030)
+        mended.set()
+        assert ended(db, job_id).state is JobState.SUCCEEDED
+
+
+def test_a_fault_of_the_engine_itself_costs_a_lease_and_no_thread(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter([True])
+    known = worker_module.execute
+
+    def faulty(*given: Any) -> Any:
+        if next(faults, False):
+            raise RuntimeError("a fault")
+        return known(*given)
+
+    def refused(*_: Any) -> Any:
+        raise RuntimeError("another one")
+
+    monkeypatch.setattr(worker_module, "execute", faulty)
+    monkeypatch.setattr(worker_module, "refused", refused)
+    job_id = submit(db)
+    with working(db, kind(), threads=1, lease_seconds=0.3):
+        assert until(lambda: hurry(db) or job(db, job_id).state is JobState.SUCCEEDED)
+
+
+def test_units_that_lapse_without_end_do_not_keep_others_from_being_put_back(db: Database) -> None:
+    submit(db, 2)
+    claim(db, lease_seconds=0.01)
+    db.run(lambda conn: conn.execute("update units set lapses = 2000 where id = (select min(id) from units)"))
+    time.sleep(0.02)
+    maintenance.put_back_lapsed(db, KINDS, [], 0)
+    states = db.run(lambda conn: conn.execute("select state from units").fetchall())
+    assert {row.state for row in states} == {"waiting"}
 
 
 def test_a_pause_that_meets_a_claim_waits_for_nobody(db: Database) -> None:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from redrive.database import Database
+from redrive.database.pool import DatabaseAway
 from redrive.engine import jobs, recovery
 from redrive.engine.model import Job, JobState
 from redrive.errors import Failure, FailureClass, Problem
@@ -160,6 +161,48 @@ def test_an_import_does_not_hide_newer_latest_values(place: Place, tmp_path: Pat
     found = pa.table({"asset": ["a", "a"], "point": ["p", "q"], "time": [5, 5], "value": [5.0, 6.0]})
     import_file(place, parquet(tmp_path, found))
     assert place.latest(["a"], ["p", "q"]) == {("a", "p"): (10, 10.0), ("a", "q"): (5, 6.0)}
+
+
+def test_what_matters_for_latest_values_stays_little_however_large_a_row_group_is(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "TABLE_SAMPLES", 20)
+    monkeypatch.setattr(imports, "NEWEST_ROWS", 40)
+    most = 0
+    told = imports._Range._placed
+
+    def watched(self: Any, batches: Any) -> Any:
+        nonlocal most
+        placed = told(self, batches)
+        most = max(most, sum(each.num_rows for each in self.newest))
+        return placed
+
+    monkeypatch.setattr(imports._Range, "_placed", watched)
+    found = table(3000)
+    job = import_file(place, parquet(tmp_path, found, group=3000))
+    assert job.state is JobState.SUCCEEDED and 0 < most <= 40
+    newest = {("a0", "q"): 2996, ("a1", "p"): 2997, ("a2", "q"): 2998, ("a3", "p"): 2999}
+    assert place.latest(["a0", "a1", "a2", "a3"], ["p", "q"]) == {
+        series: (1_700_000_000_000 + n * 1000, float(n)) for series, n in newest.items()
+    }
+    assert len(place.in_tables()) == 3000
+
+
+def test_a_database_that_is_away_is_no_fault_of_the_file(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = parquet(tmp_path, table(100))
+    away = iter([True])
+    begin = imports._begin
+
+    def refused(*given: Any) -> Any:
+        if next(away, False):
+            raise DatabaseAway("unavailable", "the database does not answer")
+        return begin(*given)
+
+    monkeypatch.setattr(imports, "_begin", refused)
+    assert import_file(place, path).state is JobState.SUCCEEDED
+    assert len(place.in_tables()) == 100 and open_imports(place) == 0
 
 
 def test_a_bad_range_fails_by_itself_and_says_why(place: Place, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ one supervisor works on a data folder (see ``redrive.server``).
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import json
 import os
@@ -291,7 +292,20 @@ class EmbeddedPostgres:
         draft.write_text(text, encoding="utf-8")
         if self._account is not None:
             os.chown(draft, self._account.uid, self._account.gid)
-        draft.replace(path)
+        try:
+            draft.replace(path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # The cluster is on another disk: made there, under a name that nobody can have foreseen.
+            near = path.parent / f".{path.name}.{secrets.token_hex(16)}"
+            number = os.open(near, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600)
+            with os.fdopen(number, "w", encoding="utf-8") as file:
+                file.write(text)
+                if self._account is not None:
+                    os.fchown(number, self._account.uid, self._account.gid)
+            near.replace(path)
+            draft.unlink()
 
     def _launch(self) -> None:
         named = unprivileged.working_folder_argument(self.cluster, self._account)

@@ -122,7 +122,8 @@ class RetryPolicy:
 
     def delay_seconds(self, tries: int) -> float:
         """Return how long to wait after try number ``tries`` (from 1) failed."""
-        ceiling = min(self.longest_delay_seconds, self.first_delay_seconds * 2.0 ** (tries - 1))
+        # What is tried for ever has its thousandth try some day: two to the power of that is no number.
+        ceiling = min(self.longest_delay_seconds, self.first_delay_seconds * 2.0 ** min(tries - 1, 60))
         return ceiling * random.uniform(0.5, 1.0)
 
 

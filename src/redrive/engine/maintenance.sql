@@ -15,7 +15,7 @@ with lapsed as materialized (
     update units u
     set state = case when u.kind = any(%(probed)s::text[]) then 'unknown' else 'waiting' end,
         ready_at = case when u.kind = any(%(probed)s::text[]) or o.wanted is null
-                        then clock_timestamp() + make_interval(secs => least(30, 2 ^ u.lapses - 1)) end,
+                        then clock_timestamp() + make_interval(secs => 2 ^ least(u.lapses, 5) - 1) end,
         lease_until = null, lapses = u.lapses + 1
     from lapsed l join owners o on o.id = l.job_id
     where u.id = l.id and u.claim = l.claim and u.state = 'running' and u.lease_until < clock_timestamp()

@@ -157,7 +157,12 @@ class Worker:
             if self._stopping.is_set() or begun - taken > HELD_BACK_SECONDS:
                 self._outcomes.put(give_back(work))
                 continue
-            settlement = self._execute(work)
+            try:
+                settlement = self._execute(work)
+            except BaseException:
+                # Even its failure cannot be told: its lease runs out, and the thread lives.
+                log.exception("worker.fault", unit=work.unit_id, job=work.job_id)
+                settlement = None
             took = time.monotonic() - begun
             self._seconds_per_unit += (took - self._seconds_per_unit) * 0.1
             if settlement is None:

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pyarrow as pa
 from psycopg import Connection
 
@@ -52,6 +53,8 @@ AT_ONCE = 2
 #: A range takes so many sequences, one for each table that it is read in: of equal samples the later one wins, and
 #: that is told by the sequence. What needs more tables gives the last sequence to the rest.
 SEQUENCES = 64
+#: What may matter for latest values is folded when it has more rows than that.
+NEWEST_ROWS = 1_000_000
 #: Uploaded files of imports that never ended well are removed after this long.
 STAGED_SECONDS = 14 * 86_400.0
 
@@ -106,11 +109,12 @@ class _Range:
     seq: int
     stored_ms: int
     newest: list[pa.Table] = field(default_factory=list)
+    placed: int = 0
     skipped: int = 0
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the samples in tables of about ``TABLE_SAMPLES``, then tell what was in them."""
-        self.newest, self.skipped = [], 0
+        self.newest, self.placed, self.skipped = [], 0, 0
         file, source = self.reader.open(self.work)
         columns = Columns.from_json(self.work.unit_spec["columns"])
         waiting: list[pa.Table] = []
@@ -128,9 +132,13 @@ class _Range:
         self._tell()
 
     def _placed(self, batches: list[pa.Table]) -> pa.Table:
-        seq = self.seq + min(len(self.newest), SEQUENCES - 1)
+        seq = self.seq + min(self.placed, SEQUENCES - 1)
+        self.placed += 1
         table, newest = distinct(with_place(joined(batches), seq, self.stored_ms))
         self.newest.append(newest)
+        if len(self.newest) > 1 and sum(each.num_rows for each in self.newest) > NEWEST_ROWS:
+            # A row group may hold a hundred million samples: what matters of them is a few for each series.
+            self.newest = [distinct(joined(self.newest))[1]]
         return table
 
     def _tell(self) -> None:
@@ -157,6 +165,8 @@ def _run(reader: _Reader, work: Work) -> Outcome:
                     return _import(reader, work)
             case _:
                 return _clean_up(reader, work)
+    except psycopg.Error:
+        raise  # our database is away, which is a Problem too: the file is not to blame
     except (Problem, pa.ArrowException, OSError) as error:
         raise _failure(reader, work, error) from error
 

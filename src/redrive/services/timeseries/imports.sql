@@ -8,7 +8,7 @@ select seq, stored_ms, found, skipped from timeseries_open_imports where unit_id
 
 -- name: tell
 -- What the unit's commit is about to store.
-update timeseries_open_imports set found = %(found)s, skipped = %(skipped)s where unit_id = %(unit_id)s;
+update timeseries_open_imports set found = %(found)b, skipped = %(skipped)s where unit_id = %(unit_id)s;
 
 -- name: close
 delete from timeseries_open_imports where unit_id = %(unit_id)s;
