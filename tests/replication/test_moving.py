@@ -103,6 +103,17 @@ def test_only_chosen_tables_are_moved(moving: Moving, server: Server) -> None:
     assert sorted(name for (name,) in there) == ["empty", "log"]
 
 
+def test_chosen_tables_bring_the_types_that_they_need_and_find_those_that_are_there(
+    moving: Moving, server: Server
+) -> None:
+    source, target = server.make(SHOP), server.make()
+    with moving.working():
+        for chosen in ([Chosen("public", "customers")], [Chosen("stock", "")]):
+            job = moving.ended(moving.begun(source, target, chosen))
+            assert job.state is JobState.SUCCEEDED, job.failure
+    same(server, source, target, "customers", "stock.items")
+
+
 def test_what_was_moved_is_verified_against_both_databases(moving: Moving, server: Server) -> None:
     source, target = server.make(SHOP), server.make()
     with moving.working():

@@ -17,6 +17,7 @@ from redrive.wire.enos import connect
 from redrive.wire.enos import token as enos_token
 from redrive.wire.enos.tsdb import routes_delete, routes_read
 from redrive.wire.enos.unknown_calls import UNKNOWN_CALLS
+from redrive.wire.huawei.drs import routes as huawei_drs
 from redrive.wire.huawei.envelope import UNKNOWN_CALLS as UNKNOWN_HUAWEI_CALLS
 from redrive.wire.huawei.identity import routes as huawei_identity
 from redrive.wire.huawei.workspace import routes as huawei_workspace
@@ -58,6 +59,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     huawei_identity.iam,
     huawei_identity.sts,
     huawei_workspace.router,
+    huawei_drs.router,
 )
 
 

@@ -33,7 +33,9 @@ create index replication_tasks_by_precheck on replication_tasks (precheck_job_id
 -- The structure of the source, dumped once by the plan: every later unit makes a part of it.
 create table replication_structures (
     job_id           bigint primary key references jobs (id),
-    dump             bytea not null
+    dump             bytea not null,
+    -- what chosen tables refer to: SQL, to be passed over where it is there already
+    before           text[] not null
 );
 
 -- The snapshot that chunks read while its holder lives.

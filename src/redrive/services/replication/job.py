@@ -17,7 +17,7 @@ one: without the source's log there is no other way to one moment. What was fini
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -105,6 +105,8 @@ class _Run:
     def _plan(self, task: Task, work: Work) -> Outcome:
         source = task.end(End.SOURCE)
         dumped = structure.dump(self.parts.guard, source, task.source_password, task.settings.objects)
+        chosen = task.settings.objects is not None
+        before = structure.prelude(self.parts.guard, source, task.source_password) if chosen else []
         units = [_made_by("pre-data", Phase.STRUCTURE, None, "structure")]
         with self._connected(source, task.source_password) as conn:
             for table in tables.tables(conn, task.settings.objects):
@@ -115,7 +117,7 @@ class _Run:
         units.append(NewUnit({}, Phase.END, "sequences"))
         with work.db.transaction() as conn:
             claiming.fence(conn, work)
-            conn.execute(_PUT_DUMP, {"job_id": work.job_id, "dump": dumped})
+            conn.execute(_PUT_DUMP, {"job_id": work.job_id, "dump": dumped, "before": before})
         return Planned(units, {"units": len(units), "structure_bytes": len(dumped)})
 
     def _chunks(self, conn: Connection[Any], table: Table, generation: int) -> list[NewUnit]:
@@ -155,6 +157,8 @@ class _Run:
         with self._recording(task, work) as record:
             if record.ledger is not None:
                 return Done(record.ledger)
+            if work.phase == Phase.STRUCTURE:
+                _make_needed(record.conn, row.before)
             record.conn.execute(script.encode())
             record.conn.execute("reset all")
             ledger = {"made": work.label}
@@ -292,6 +296,24 @@ def _made_by(section: str, phase: int, number: int | None, label: str) -> NewUni
     return NewUnit({"section": section, "numbers": None if number is None else [number]}, phase, label)
 
 
+def _make_needed(conn: Connection[Any], scripts: Sequence[str]) -> None:
+    """Make what tables refer to, as far as it is not there."""
+    for script in scripts:
+        try:
+            with conn.transaction():
+                conn.execute(script.encode())
+        except _THERE_ALREADY:
+            continue
+
+
+_THERE_ALREADY = (
+    psycopg.errors.DuplicateObject,
+    psycopg.errors.DuplicateSchema,
+    psycopg.errors.DuplicateFunction,
+    psycopg.errors.DuplicateTable,
+)
+
+
 def _sequences(conn: Connection[Any]) -> list[tuple[str, str, int, bool]]:
     found = []
     for row in conn.execute(queries.sequences).fetchall():
@@ -355,10 +377,10 @@ def _figures(conn: Connection[Any], schema: str, name: str) -> tuple[int, str]:
 
 
 _PUT_DUMP = (
-    "insert into replication_structures (job_id, dump) values (%(job_id)s, %(dump)s) "
-    "on conflict (job_id) do update set dump = excluded.dump"
+    "insert into replication_structures (job_id, dump, before) values (%(job_id)s, %(dump)s, %(before)s) "
+    "on conflict (job_id) do update set dump = excluded.dump, before = excluded.before"
 )
-_DUMP = "select dump from replication_structures where job_id = %(job_id)s"
+_DUMP = "select dump, before from replication_structures where job_id = %(job_id)s"
 _LOCK_TABLE = "select from redrive.replication_tables where task = %(task)s and name = %(name)s for update"
 _MOVED = (
     "select distinct spec ->> 'to_schema' as schema, spec ->> 'to_table' as name from units "

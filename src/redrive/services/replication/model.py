@@ -57,7 +57,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A table to move: ``schema`` and ``name`` in the source's database."""
+    """A table to move: ``schema`` and ``name`` in the source's database; without a name all tables of the schema."""
 
     schema: str
     name: str

@@ -109,7 +109,8 @@ def _encodings(source: Connection[Any], target: Connection[Any]) -> Iterator[Fin
 
 def _selected(task: Task, found: list[Table]) -> Finding:
     wanted = {(each.schema, each.name) for each in task.settings.objects or ()}
-    missing = sorted(wanted - {(table.schema, table.name) for table in found})
+    there = {(table.schema, table.name) for table in found} | {(table.schema, "") for table in found}
+    missing = sorted(wanted - there)
     return Finding(
         "userSelectObjectsCheck",
         "src_info_check",

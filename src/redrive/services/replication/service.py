@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from psycopg import Connection
 
-from redrive.database import Database
 from redrive.endpoints.databases import postgres
 from redrive.endpoints.databases.model import Endpoint, Engine
 from redrive.engine import jobs, recovery
 from redrive.engine.jobs import dump
 from redrive.engine.model import JobState, UnitState
 from redrive.engine.recovery import Refusal
-from redrive.errors import Failure, Problem, ProblemCode, invalid
+from redrive.errors import Failure, Problem, ProblemCode
 from redrive.services.replication import job
 from redrive.services.replication.model import (
     Chosen,
-    Conflict,
     End,
     Finding,
     Mode,
@@ -39,10 +37,9 @@ from redrive.services.replication.model import (
 )
 from redrive.services.replication.task import Parts, Task, queries, secret_place, task_from
 
-BATCH_LIMIT = 10_000
-LIST_LIMIT = 1_000
+#: A list of tasks is of at most so many, the newest.
+LIST_LIMIT = 10_000
 
-_T = TypeVar("_T")
 _DIGIT = {Use.MIGRATION: "1", Use.SYNC: "2", Use.RECOVERY: "5"}
 #: From where a task can be paused, retried, given a new password.
 _ACTIVE = (Status.SCHEDULED, Status.STARTING, Status.LOADING)
@@ -105,13 +102,25 @@ def find(conn: Connection[Any], tenant_id: int, vendor_id: str, *, lock: bool = 
     if found is None:
         raise unknown()
     if found.deleted_at is not None:
-        raise Problem(ProblemCode.NOT_FOUND, "the task has been deleted", reason="deleted")
+        raise gone()
     return found
+
+
+def require_configuring(conn: Connection[Any], tenant_id: int, vendor_id: str) -> None:
+    """Refuse a task that has begun, or is not there."""
+    task = find(conn, tenant_id, vendor_id)
+    if task.status is not Status.CONFIGURING:
+        raise wrong_status(task)
 
 
 def unknown() -> Problem:
     """Return the problem of a task that is not there, or another project's: nothing tells them apart."""
     return Problem(ProblemCode.NOT_FOUND, "there is no such task", reason="not_found")
+
+
+def gone() -> Problem:
+    """Return the problem of a task that was deleted, or stopped for good."""
+    return Problem(ProblemCode.NOT_FOUND, "the task has been deleted or released", reason="deleted")
 
 
 def by_ids(conn: Connection[Any], tenant_id: int, vendor_ids: Sequence[str]) -> dict[str, Task]:
@@ -389,9 +398,7 @@ def retry(
         if task is None:
             answers[vendor_id] = unknown()
         elif task.deleted_at is not None or task.status in _GONE:
-            answers[vendor_id] = Problem(
-                ProblemCode.NOT_FOUND, "the task has been deleted or released", reason="deleted"
-            )
+            answers[vendor_id] = gone()
         elif task.status in _FAILED and task.job_id is not None:
             retried[task.job_id] = vendor_id
         elif task.status is Status.PAUSED and task.job_id is not None:
@@ -460,32 +467,3 @@ def erase(conn: Connection[Any], tenant_id: int) -> int:
     """Delete every task of a tenant that leaves; return how many. Safe to repeat."""
     conn.execute(queries.erase_structures, {"tenant_id": tenant_id})
     return conn.execute(queries.erase, {"tenant_id": tenant_id}).rowcount
-
-
-def each(
-    db: Database, vendor_ids: Iterable[_T], work: Callable[[Connection[Any], _T], None]
-) -> list[tuple[_T, Problem | None]]:
-    """Do ``work`` for each in a transaction of its own; return with each what was refused."""
-    answers: list[tuple[_T, Problem | None]] = []
-    for wanted in vendor_ids:
-
-        def one(conn: Connection[Any], wanted: _T = wanted) -> None:
-            work(conn, wanted)
-
-        try:
-            db.run(one)
-        except Problem as problem:
-            if problem.code not in (ProblemCode.INVALID, ProblemCode.CONFLICT, ProblemCode.NOT_FOUND):
-                raise
-            answers.append((wanted, problem))
-        else:
-            answers.append((wanted, None))
-    return answers
-
-
-def policy_from(word: str) -> Conflict:
-    """Return a conflict policy; a Problem where it is none."""
-    try:
-        return Conflict(word)
-    except ValueError:
-        raise invalid("conflict_policy", ", ".join(Conflict), word) from None

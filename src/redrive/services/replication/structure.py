@@ -42,6 +42,8 @@ class Entry:
     called: str
 
 
+#: Sorts of entries that tables refer to.
+NEEDED = frozenset({"SCHEMA", "EXTENSION", "COLLATION", "SHELL TYPE", "TYPE", "DOMAIN", "FUNCTION"})
 #: Sorts of entries that stand in the last section and refer to other tables, or fire when rows are written.
 LINKING = frozenset({"FK CONSTRAINT", "TRIGGER", "EVENT TRIGGER", "RULE", "POLICY", "ROW SECURITY"})
 
@@ -60,7 +62,7 @@ def dump(guard: Guard, endpoint: Endpoint, password: str, objects: Sequence[Chos
         *_WITHOUT,
     ]
     for each in objects or ():
-        words.append(f"--table={_pattern(each.schema)}.{_pattern(each.name)}")
+        words.append(f"--table={_pattern(each.schema)}.{_pattern(each.name) if each.name else '*'}")
     with tempfile.TemporaryDirectory(prefix="redrive-") as folder:
         file = Path(folder) / "structure"
         environment = {
@@ -89,6 +91,16 @@ def dump(guard: Guard, endpoint: Endpoint, password: str, objects: Sequence[Chos
                 target=str(endpoint),
             )
         return file.read_bytes()
+
+
+def prelude(guard: Guard, endpoint: Endpoint, password: str) -> list[str]:
+    """Return the SQL of what chosen tables may need besides themselves, statement by statement.
+
+    A dump of chosen tables holds no schemas, types and functions; some of these may be in the target already.
+    """
+    dumped = dump(guard, endpoint, password, None)
+    needed = [entry for entry in entries(dumped, "pre-data") if entry.sort in NEEDED]
+    return [statements(dumped, "pre-data", [entry.number]) for entry in needed]
 
 
 def entries(dumped: bytes, section: str) -> list[Entry]:

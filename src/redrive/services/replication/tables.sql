@@ -31,7 +31,8 @@ left join lateral (
 where c.relkind = 'r' and c.relpersistence <> 't'
   and n.nspname not in ('pg_catalog', 'information_schema', 'redrive') and n.nspname !~ '^pg_(toast|temp)'
   and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
-  and (%(chosen)s::text[] is null or n.nspname || chr(1) || c.relname = any(%(chosen)s::text[]))
+  and (%(chosen)s::text[] is null or n.nspname || chr(1) || c.relname = any(%(chosen)s::text[])
+       or n.nspname || chr(1) = any(%(chosen)s::text[]))
 order by pg_relation_size(c.oid) desc, n.nspname, c.relname
 
 -- name: sequences
