@@ -38,6 +38,11 @@ def _workspace(name: str, method: str, path: str, action: str, sdk: str) -> Oper
     return Operation(name, method, f"/v2/{{project_id}}/{path}", f"workspace:{action}", "v2", sdk=sdk)
 
 
+def _drs(name: str, method: str, path: str, operation: str, sdk: str) -> Operation:
+    action = f"drs:migrationJob:{operation}" if operation else ""
+    return Operation(name, method, f"/v3/{{project_id}}/jobs{path}", action, "v3", sdk=sdk)
+
+
 OPERATIONS = {
     "Time series (TSDB v2.1)": (
         Operation("Submit Data Deletion Job", "POST", f"{TSDB}/data/tsdb-delete", "Write", "2.2 to 2.4"),
@@ -106,6 +111,28 @@ OPERATIONS = {
             "batch_delete_sub_jobs",
         ),
     ),
+    "Replication (Huawei Cloud DRS, v3)": (
+        _drs("Creating Tasks", "POST", "/batch-creation", "create", "batch_create_jobs"),
+        _drs("Testing Connections", "POST", "/batch-connection", "modify", "batch_validate_connections"),
+        _drs("Modifying Tasks", "PUT", "/batch-modification", "modify", "batch_update_job"),
+        _drs("Selecting Objects", "PUT", "/batch-select-objects", "modify", "batch_set_objects"),
+        _drs("Setting the Sync Policy", "POST", "/batch-sync-policy", "modify", "batch_set_policy"),
+        _drs("Prechecking", "POST", "/batch-precheck", "precheck", "batch_check_jobs"),
+        _drs("Precheck Results", "POST", "/batch-precheck-result", "get", "batch_check_results"),
+        _drs("Starting Tasks", "POST", "/batch-starting", "start", "batch_start_jobs"),
+        _drs("Pausing Tasks", "POST", "/batch-pause-task", "pause", "batch_stop_jobs"),
+        _drs("Resuming or Retrying Tasks in Batches", "POST", "/batch-retry-task", "retry", "batch_restore_task"),
+        _drs("Task Details", "POST", "/batch-detail", "get", "batch_list_job_details"),
+        _drs("Task Statuses", "POST", "/batch-status", "get", "batch_list_job_status"),
+        _drs("Task Progress", "POST", "/batch-progress", "get", "batch_list_progresses"),
+        _drs("Listing Tasks", "POST", "", "list", "show_job_list"),
+        _drs("Stopping or Deleting Tasks", "DELETE", "/batch-jobs", "delete", "batch_delete_jobs"),
+        _drs("Changing Passwords", "PUT", "/batch-modify-pwd", "modify", "batch_reset_password"),
+        _drs("Limiting the Speed", "PUT", "/batch-limit-speed", "", "batch_set_speed"),
+        _drs("Creating a Comparison", "POST", "/create-compare-task", "", "create_compare_task"),
+        _drs("Comparison Results", "POST", "/query-compare-result", "", "list_compare_result"),
+        _drs("RPO and RTO", "POST", "/batch-rpo-and-rto", "", "batch_list_rpos_and_rtos"),
+    ),
     "Identity (Huawei Cloud, IAM v3 and STS)": (
         Operation("Obtaining a User Token", "POST", "/v3/auth/tokens", "", "v3",
                   sdk="keystone_create_user_token_by_password"),
@@ -142,7 +169,7 @@ CLIENTS = (
     ("Poseidon 0.2.0", ("tests/wire_enos/*poseidon*.py",)),
 )
 #: Files that call by the vendor's own client.
-SDK_FILES = "tests/wire_huawei/test_*.py"
+SDK_FILES = "tests/wire_huawei/*.py"
 
 _HEAD = """# Coverage of the vendors' APIs
 
