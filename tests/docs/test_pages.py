@@ -63,7 +63,7 @@ def test_every_failpoint_is_documented() -> None:
     page = text("operations.md")
     for name, interrupts in NAMES.items():
         assert f"| `{name}` | {interrupts} |" in page, f"docs/operations.md lacks the failpoint {name}"
-    told = re.findall(r"^\| `((?:engine|timeseries)\.[a-z_.]+)` \|", page, re.MULTILINE)
+    told = re.findall(r"^\| `((?:engine|timeseries|replication)\.[a-z_.]+)` \|", page, re.MULTILINE)
     assert set(told) == set(NAMES)
 
 
