@@ -190,6 +190,42 @@ def test_a_change_after_the_precheck_asks_for_another_one(moving: Moving, server
         assert moving.ended(task).state is JobState.SUCCEEDED
 
 
+def hide_rows(server: Server, source: str) -> None:
+    with psycopg.connect(server.superuser(source), autocommit=True) as conn:
+        conn.execute("alter table a owner to postgres; alter table a enable row level security")
+        conn.execute("grant select on a to mover")
+        conn.execute("create policy little on a for select using (id < 10)")
+
+
+def test_rows_that_a_policy_hides_are_told_by_the_precheck(moving: Moving, server: Server) -> None:
+    source = server.make(PAIR)
+    hide_rows(server, source)
+    with moving.working():
+        result = moving.precheck(moving.configured(source, server.make()))
+    assert result.findings is not None and not result.passed
+    assert [finding.reason for finding in result.findings if not finding.ok] == ["may_not_read"]
+
+
+def test_rows_that_are_hidden_later_are_an_error_and_not_left_out(moving: Moving, server: Server) -> None:
+    source, target = server.make(PAIR), server.make()
+    with moving.working():
+        task = moving.configured(source, target)
+        assert moving.precheck(task).passed
+    hide_rows(server, source)
+    moving.start(task)
+    with moving.working():
+        failure = failed(moving, task)
+    assert failure["code"] == "privilege" and "row-level security" in failure["detail"]
+
+
+def test_large_objects_are_told_by_the_precheck(moving: Moving, server: Server) -> None:
+    source = server.make(PAIR + "select lo_from_bytea(0, 'x')")
+    with moving.working():
+        result = moving.precheck(moving.configured(source, server.make()))
+    assert result.passed and result.findings is not None
+    assert [finding.item for finding in result.findings if not finding.ok] == ["largeObjects"]
+
+
 # -- the end of a task
 
 

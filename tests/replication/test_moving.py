@@ -29,6 +29,11 @@ create table log (line text, at timestamptz default now());
 create table empty (id int primary key);
 create view names as select name, upper_name from customers;
 create materialized view counted as select count(*) as n from stock.items with no data;
+create materialized view filled as select count(*) as n from customers;
+create materialized view twice as select n * 2 as n from filled;
+create table nothing ();
+create table derived (one int generated always as (1) stored);
+create table named (id int primary key, what regclass, kind regtype[]);
 create function shout(text) returns text language sql immutable as 'select upper($1)';
 create function touched() returns trigger language plpgsql as 'begin new.name := new.name || ''!''; return new; end';
 create trigger on_change before update on customers for each row execute function touched();
@@ -46,6 +51,11 @@ insert into customers (name, born, seen, score, big) values
     ('edge', 'infinity', '-infinity', 'NaN', 'NaN'), ('bc', '0044-03-15 BC', null, '-Infinity', -0.0001);
 insert into stock.items select 'code ' || n % 70, n, n from generate_series(1, 2500) n;
 insert into orders (customer, code, version) select n, 'code ' || n % 70, n from generate_series(1, 1200) n;
+insert into nothing default values;
+insert into derived default values;
+insert into named values (1, 'stock.items', array['colour', 'place']::regtype[]);
+refresh materialized view filled;
+refresh materialized view twice;
 insert into log select 'line ' || n % 10 from generate_series(1, 3000) n;
 """
 TABLES = ("customers", "stock.items", "orders", "log")
@@ -59,6 +69,8 @@ def test_a_database_is_moved_with_everything_that_is_in_it(moving: Moving, serve
     assert job.state is JobState.SUCCEEDED, job.failure
     assert moving.status(task) is Status.LOADED
     same(server, source, target, *TABLES)
+    same(server, source, target, "named", "filled", "twice", "derived")
+    assert server.rows(target, "select count(*) from nothing") == [(1,)]
     assert server.rows(target, "select * from empty") == []
     for query in (
         "select indexdef from pg_indexes where schemaname in ('public', 'stock') order by 1",
@@ -86,6 +98,7 @@ def test_chunks_are_units_and_their_rows_are_in_the_ledger(moving: Moving, serve
         rows[unit.ledger["table"]] = rows.get(unit.ledger["table"], 0) + unit.ledger["rows"]
     assert rows == {
         "public.customers": 4502, "stock.items": 2500, "public.orders": 1200, "public.log": 3000, "public.empty": 0,
+        "public.nothing": 1, "public.derived": 1, "public.named": 1,
     }  # fmt: skip
     chunks = [unit.label for unit in units if unit.spec["table"] == "customers"]
     assert chunks == [f"public.customers {n} of 5" for n in range(1, 6)]

@@ -1,7 +1,8 @@
 """Connections to a user's PostgreSQL, through the guard; what its errors mean to an operator.
 
-Guarantees: libpq connects to the very address that the guard has judged (``hostaddr``); nothing of the environment
-(service files, password files, options) has a say; a connection has time limits, and TLS where the endpoint says so.
+Guarantees: libpq connects to the very address that the guard has judged (``hostaddr``); password files and options
+of the environment have no say; a connection has time limits, and TLS where the endpoint says so; what the account
+may not see of a table is an error.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 20, "keepalives_interval": 5,
 #: What a session of ours is like, whatever the account's defaults: values are read and written in one form.
 _OPTIONS = (
     "-c datestyle=iso,ymd -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=3 -c statement_timeout=0 "
-    "-c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
+    "-c lock_timeout=0 -c idle_in_transaction_session_timeout=0 "
+    # Rows that a policy hides are an error, and not passed over in silence.
+    "-c row_security=off"
 )
 
 

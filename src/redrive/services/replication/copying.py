@@ -35,8 +35,10 @@ def copy_rows(
     """Copy a chunk, in the transactions that both connections are in; ``stop`` is asked now and then."""
     format_ = sql.SQL("(format binary)" if spec["plain"] else "(format text)")
     read = sql.SQL("copy ({rows}) to stdout {format}").format(rows=rows_of(spec), format=format_)
-    write = sql.SQL("copy {table} ({columns}) from stdin {format}").format(
-        table=sql.Identifier(spec["to_schema"], spec["to_table"]), columns=columns_of(spec), format=format_
+    # A table may have no columns, or generated ones only: then none are named.
+    named = sql.SQL(" ({})").format(columns_of(spec)) if spec["columns"] else sql.SQL("")
+    write = sql.SQL("copy {table}{columns} from stdin {format}").format(
+        table=sql.Identifier(spec["to_schema"], spec["to_table"]), columns=named, format=format_
     )
     moved = 0
     piece: list[bytes | memoryview] = []

@@ -7,7 +7,7 @@
     phase 2  rows        one unit = a range of a table's key = one COPY = one transaction in the target
     phase 3  keys        primary and unique keys, indexes, checks: one unit each
     phase 4  links       foreign keys, triggers, rules
-    phase 5  end         sequences go on where the source's are
+    phase 5  end         sequences go on where the source's are; materialized views are filled
 
 The effect of a unit and its record are one transaction in the target (``records``). All chunks read one snapshot
 while its holder lives (``snapshots``). Where it has died, a table that was not finished is begun anew on the next
@@ -114,7 +114,7 @@ class _Run:
         for entry in structure.entries(dumped, "post-data"):
             phase = Phase.LINKS if entry.sort in structure.LINKING else Phase.KEYS
             units.append(_made_by("post-data", phase, entry.number, f"{entry.sort.lower()} {entry.called}"))
-        units.append(NewUnit({}, Phase.END, "sequences"))
+        units.append(NewUnit({}, Phase.END, "sequences and views"))
         with work.db.transaction() as conn:
             claiming.fence(conn, work)
             conn.execute(_PUT_DUMP, {"job_id": work.job_id, "dump": dumped, "before": before})
@@ -251,10 +251,11 @@ class _Run:
         return Replaced(self._chunks(reader, table, anew.number), {"table": name, "begun_anew": True})
 
     def _end(self, task: Task, work: Work) -> Outcome:
-        """Let the target's sequences go on where the source's are."""
+        """Let the target's sequences go on where the source's are, and fill the materialized views that it fills."""
         with self._connected(task.end(End.SOURCE), task.source_password) as reader:
             chosen = task.settings.objects
             values = _sequences(reader)
+            views = reader.execute(queries.filled_views).fetchall() if chosen is None else []
         with self._recording(task, work) as record:
             if record.ledger is not None:
                 return Done(record.ledger)
@@ -263,7 +264,12 @@ class _Run:
             for schema, name, value, is_called in moved:
                 place = sql.Identifier(schema, name).as_string(record.conn)
                 record.conn.execute("select setval(%s::regclass, %s, %s)", (place, value, is_called))
-            ledger = {"sequences": len(moved)}
+            for view in views:
+                refresh = sql.SQL("refresh materialized view {}").format(
+                    sql.Identifier(view.schema, view.name)
+                )
+                record.conn.execute(refresh)
+            ledger = {"sequences": len(moved), "views": len(views)}
             record.put(ledger)
         return Done(ledger)
 

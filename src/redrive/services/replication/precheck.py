@@ -50,6 +50,7 @@ def look(guard: Guard, task: Task) -> list[Finding]:
         found.append(_not_there_yet(here, chosen))
         found.append(_extensions(there, here))
         found.append(_with_keys(chosen))
+        found.append(_without_large_objects(there))
     return found
 
 
@@ -128,8 +129,8 @@ def _may_read(source: Connection[Any], found: list[Table]) -> Finding:
         "db_user_privilege",
         not rows,
         "may_not_read",
-        f"the account may not read {_some([row.name for row in rows])}",
-        "grant it SELECT there (and USAGE on the schemas)",
+        f"the account may not read all of {_some([row.name for row in rows])}",
+        "grant it SELECT there (and USAGE on the schemas; BYPASSRLS where policies hide rows)",
     )
 
 
@@ -179,6 +180,18 @@ def _with_keys(found: list[Table]) -> Finding:
         "no_key",
         f"{_some(without)} have no key: each is moved in one piece, and from its start where that fails",
         "give them a primary key",
+        warning=True,
+    )
+
+
+def _without_large_objects(source: Connection[Any]) -> Finding:
+    return Finding(
+        "largeObjects",
+        "src_info_check",
+        not _number(source, queries.large_objects),
+        "large_objects",
+        "the source has large objects (pg_largeobject), which are not moved",
+        "move them by pg_dump --large-objects, or keep them in columns of the type bytea",
         warning=True,
     )
 
