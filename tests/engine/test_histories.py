@@ -49,7 +49,7 @@ class History:
         self.held: list[Work] = []
         self.lost: list[Work] = []
         with db.transaction() as conn:
-            conn.execute("truncate jobs, units, attempts, events, vendor_ids")
+            conn.execute("truncate jobs, units, attempts, events, vendor_ids cascade")
 
     def apply(self, operation: tuple[Any, ...]) -> None:
         getattr(self, operation[0])(*operation[1:])
