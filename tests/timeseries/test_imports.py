@@ -316,6 +316,30 @@ def test_a_range_whose_commit_stands_ends_well_without_its_file(place: Place, tm
     assert place.latest(["a3"], ["p"]) != {}
 
 
+def test_an_outcome_that_is_lost_after_all_is_done_does_not_lose_what_was_skipped(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = table(100)
+    missing = pa.array([None if n < 3 else float(n) for n in range(100)])
+    found = found.set_column(found.column_names.index("value"), "value", missing)
+    lost: list[dict[str, Any]] = []
+    finish = imports._finish
+
+    def finish_and_lose(*given: Any) -> Any:
+        done = finish(*given)
+        if not lost:
+            lost.append(dict(done.ledger))
+            raise DatabaseAway("unavailable", "the database does not answer")
+        return done
+
+    monkeypatch.setattr(imports, "_finish", finish_and_lose)
+    job = import_file(place, parquet(tmp_path, found))
+    assert job.state is JobState.SUCCEEDED
+    with place.db.transaction() as conn:
+        (unit,) = [each for each in jobs.units(conn, job, limit=10) if each.phase == 1]
+    assert unit.ledger == {"seq": lost[0]["seq"], "rows": 97, "skipped": 3}
+
+
 def test_a_bug_in_the_middle_of_a_range_holds_nothing_up(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,7 @@ class _Range:
     newest: list[pa.Table] = field(default_factory=list)
     placed: int = 0
     skipped: int = 0
+    told: dict[str, Any] = field(default_factory=dict)
 
     def tables(self) -> Iterator[pa.Table]:
         """Yield the samples in tables of about ``TABLE_SAMPLES``, then tell what was in them."""
@@ -153,6 +154,7 @@ class _Range:
             conn.execute(queries.tell, found)
 
         self.work.db.run(tell)
+        self.told["skipped"] = self.skipped
 
 
 def _run(reader: _Reader, work: Work) -> Outcome:
@@ -215,7 +217,8 @@ def _import(reader: _Reader, work: Work) -> Outcome:
     table = reader.table(work)
     part = _begin(reader, work)
     try:
-        told = {"seq": part.seq, "stored_ms": part.stored_ms}
+        # How many samples were skipped comes to it when the last table is read.
+        told = part.told = {"seq": part.seq, "stored_ms": part.stored_ms}
         done = table.append(part.tables(), app_id=_app_id(work), claim=work.claim, ledger=told, checked=False)
     except claiming.LeaseLostError:
         raise
@@ -286,8 +289,8 @@ def _finish_again(reader: _Reader, work: Work, ledger: Json) -> Done:
     with work.db.transaction() as conn:
         row = conn.execute(queries.find, {"unit_id": work.unit_id}).fetchone()
     part = _Range(reader, work, int(ledger["seq"]), int(ledger["stored_ms"]))
+    part.skipped = int(ledger.get("skipped", row.skipped if row is not None else 0))
     if row is not None:
-        part.skipped = row.skipped
         part.newest = [arrow.decode(row.found)] if row.found is not None else []
     return _finish(work, part, {"rows": ledger["rows"]})
 

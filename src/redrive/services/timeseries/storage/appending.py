@@ -45,7 +45,8 @@ def append(
 ) -> Appended:
     """Append sample tables in one commit; ``checked``: files are read back before it.
 
-    An iterable is read once, table by table; where a sweep gave the change up, only a table can be repeated.
+    An iterable is read once, table by table, and ``ledger`` after it: who yields the tables may fill it. Where a
+    sweep gave the change up, only a table can be repeated.
     """
     standing = parts.log.check(fence, parts.log.open())
     if standing is not None:

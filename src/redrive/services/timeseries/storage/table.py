@@ -66,7 +66,8 @@ class OrgTable:
         commit; leave it out only where the source stays.
         """
         fence = Fence(app_id, claim, step)
-        return appending.append(self._parts, self._pool, samples, fence, ledger or {}, checked=checked)
+        told = {} if ledger is None else ledger
+        return appending.append(self._parts, self._pool, samples, fence, told, checked=checked)
 
     def scan(
         self,
