@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from redrive.database import Database
 from redrive.engine import jobs
 from redrive.engine.kinds import Again, Work
 from redrive.engine.model import NewJob, NewUnit
+from redrive.errors import Failure
 from redrive.services.timeseries import compaction, holds, registry, retention, upkeep
 from redrive.services.timeseries.boxes import Box, Points
 from redrive.services.timeseries.registry import Asset, Model, Point
@@ -111,6 +113,77 @@ def test_a_pass_of_retention_commits_bucket_by_bucket_and_counts_what_a_vanished
     assert place.stored() == set()
     assert outcome.after_seconds == retention.CHECK_SECONDS
     assert run(work) == outcome, "once a day"
+
+
+def in_three_buckets() -> list[str]:
+    """Assets of three buckets, in the order of their buckets."""
+    found: dict[int, str] = {}
+    for number in range(100):
+        found.setdefault(bucket_of(f"a{number}"), f"a{number}")
+    return [found[bucket] for bucket in sorted(found)[:3]]
+
+
+def damage(place: Place, asset: str) -> None:
+    (path, *_) = sorted((place.root / ORG).rglob(f"bucket={bucket_of(asset)}/*.parquet"))
+    path.write_bytes(b"x" * path.stat().st_size)
+    place.store = SampleStore(str(place.root), None, place.db)
+
+
+def upkeep_of(place: Place, kind: str) -> Work:
+    job_id = start(place, kind)
+    unit_id = place.units(job_id)[0].id
+    return Work(place.db, job_id, TENANT, kind, {"org_id": ORG}, unit_id, 0, "", {}, 1, 1, 1, None)
+
+
+def files_of(place: Place, asset: str) -> int:
+    snapshot = place.store.table(ORG).snapshot()
+    assert snapshot is not None
+    return len(snapshot.bucket(bucket_of(asset)))
+
+
+def test_a_damaged_file_stops_neither_the_other_merges_nor_the_sweep(place: Place) -> None:
+    assets = in_three_buckets()
+    for turn in range(8):
+        place.fill(assets, ["temp"], 20, value=turn)
+    damage(place, assets[0])
+    work = upkeep_of(place, compaction.KIND)
+    run = compaction.kind(place.store).run
+    outcome = run(work)
+    assert isinstance(outcome, Again) and not outcome.progress
+    assert [files_of(place, asset) for asset in assets] == [8, 1, 1]
+    assert outcome.cursor["merges"] == 2 and "swept_at" in outcome.cursor
+    with pytest.raises(Failure, match="cannot be read"):
+        run(replace(work, cursor=outcome.cursor))
+
+
+def test_a_damaged_file_stops_only_its_own_bucket_of_a_pass_of_retention(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assets = in_three_buckets()
+    with place.db.transaction() as conn:
+        registry.put_model(conn, TENANT, Model("weather", retention_days=30))
+        for asset in assets:
+            registry.put_asset(conn, TENANT, Asset(asset, model_id="weather"))
+    stored = to_ms(now()) - 40 * DAY_MS
+    place.put([(asset, "temp", START, 1.0, None, 0, None, 0, stored) for asset in assets])
+    damage(place, assets[1])
+    work = upkeep_of(place, retention.KIND)
+    run = retention.kind(place.store).run
+    for _ in range(2):
+        outcome = run(work)
+        assert isinstance(outcome, Again) and "done_day" not in outcome.cursor
+        work = replace(work, cursor=outcome.cursor)
+    assert [files_of(place, asset) for asset in assets] == [0, 1, 0]
+    for _ in range(2):
+        with pytest.raises(Failure, match="cannot be read"):
+            run(work)
+    tomorrow = now() + timedelta(days=1)
+    monkeypatch.setattr(retention, "now", lambda: tomorrow)
+    outcome = run(work)
+    assert isinstance(outcome, Again), "the next day has a pass of its own"
+    assert "failure" not in outcome.cursor and outcome.cursor["rows_deleted"] == 2
+    with pytest.raises(Failure, match="cannot be read"):
+        run(replace(work, cursor=outcome.cursor))
 
 
 def test_a_tenants_upkeep_is_made_once(db: Database) -> None:

@@ -4,6 +4,9 @@ The age counts from the moment of storage, not from the sample's time. Legal hol
 continuous: one unit that comes back every hour and makes one pass per day. A pass goes policy by policy and bucket
 by bucket, one commit each; its place stands in the cursor, so it goes on there after a crash. Each commit is a
 step of the unit's fence: what a vanished claim has done is counted, not done again.
+
+A damaged file stops only its own bucket: the pass goes on with the others, and says at its end, until the next
+day's pass begins, what could not be erased.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from psycopg import Connection
 from redrive.clock import now, to_ms
 from redrive.database import Queries
 from redrive.engine.kinds import Again, Done, Kind, Outcome, Work
+from redrive.errors import Failure, FailureClass
 from redrive.services.timeseries import holds
 from redrive.services.timeseries.assets import LONGEST_RETENTION_DAYS
 from redrive.services.timeseries.boxes import Box, Points, subtract_all
@@ -61,6 +65,7 @@ def _run(store: SampleStore, check_seconds: float, work: Work) -> Outcome:
         kept = [hold.box for hold in holds.live(conn, work.tenant_id)]
     table = store.table(work.spec["org_id"])
     _count_standing(table, work, cursor)
+    failure = _failure_from(cursor.get("failure"))
     for step, days, boxes in _steps(day, policies):
         if step <= cursor.get("step", -1):
             continue
@@ -69,12 +74,31 @@ def _run(store: SampleStore, check_seconds: float, work: Work) -> Outcome:
         if not free or not table.rows_near(free, stored_before_ms=before_ms):
             continue
         app_id, claim = _app_id(work), work.claim
-        erased = table.erase(free, app_id=app_id, claim=claim, step=step, stored_before_ms=before_ms)
+        try:
+            erased = table.erase(free, app_id=app_id, claim=claim, step=step, stored_before_ms=before_ms)
+        except Failure as error:
+            if error.kind is not FailureClass.PERMANENT:
+                raise  # the store's trouble, not a file's
+            failure = failure or error
+            continue
         total = cursor.get("rows_deleted", 0) + erased.rows_deleted
         cursor |= {"day": day, "step": step, "rows_deleted": total}
+        if failure is not None:
+            cursor["failure"] = _failure_to(failure)
         return Again(cursor, after_seconds=BETWEEN_SECONDS)
+    if failure is not None and day == now_ms // DAY_MS:
+        raise failure
     cursor.pop("day", None)
+    cursor.pop("failure", None)
     return Again({"rows_deleted": 0, **cursor, "done_day": day}, after_seconds=check_seconds)
+
+
+def _failure_to(failure: Failure) -> dict[str, str]:
+    return {name: str(getattr(failure, name)) for name in ("code", "detail", "hint", "kind", "target")}
+
+
+def _failure_from(told: Mapping[str, str] | None) -> Failure | None:
+    return Failure(**told) if told else None
 
 
 def _count_standing(table: OrgTable, work: Work, cursor: dict[str, Any]) -> None:
