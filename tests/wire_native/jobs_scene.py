@@ -59,7 +59,9 @@ class Api:
     def clear(self) -> None:
         """Forget all jobs: each test begins with none."""
         with self.db.transaction() as conn:
-            conn.execute("truncate jobs, units, attempts, events, failpoints, workers, idempotency_keys cascade")
+            conn.execute(
+                "truncate jobs, units, attempts, events, failpoints, workers, idempotency_keys cascade"
+            )
 
     def submit(self, units: int | Sequence[NewUnit] = 1, **more: Any) -> int:
         made = [NewUnit({"n": n}) for n in range(units)] if isinstance(units, int) else units
