@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +85,26 @@ def test_a_table_that_lost_its_snapshot_is_begun_anew_and_a_finished_one_is_kept
     same(server, source, target, "customers", "orders")
     anew = [unit for unit in moving.units(task) if (unit.ledger or {}).get("begun_anew")]
     assert {unit.ledger["table"] for unit in anew} >= {"public.customers"}
+
+
+def test_a_worker_that_freezes_in_a_commit_holds_nobody_up_and_changes_nothing_when_it_comes_back(
+    moving: Moving, server: Server, settings: Settings
+) -> None:
+    source, target, task = begun(moving, server)
+    with process(moving, settings, "replication.recorded=stop,after=3") as frozen:
+        until(lambda: stopped(frozen.pid), 60)
+        with process(moving, settings):
+            go_on(moving, task)
+        same(server, source, target, *TABLES)
+        os.kill(frozen.pid, signal.SIGCONT)
+        time.sleep(2.0)
+        assert frozen.poll() is None, "it lives, and has lost its lease"
+    same(server, source, target, *TABLES)
+    check_counts(moving.db)
+
+
+def stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "T"
 
 
 @pytest.mark.torture

@@ -30,6 +30,8 @@ _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 20, "keepalives_interval": 5,
 _OPTIONS = (
     "-c datestyle=iso,ymd -c intervalstyle=postgres -c timezone=UTC -c extra_float_digits=3 -c statement_timeout=0 "
     "-c lock_timeout=0 -c idle_in_transaction_session_timeout=0 "
+    # The server, too, notices within a minute that we are gone, and lets go of what we held.
+    "-c tcp_keepalives_idle=20 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 "
     # Rows that a policy hides are an error, and not passed over in silence.
     "-c row_security=off"
 )

@@ -12,16 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import Connection
+from psycopg import Connection, errors
 
 from redrive.database import Queries
 from redrive.engine.claiming import LeaseLostError
 from redrive.engine.jobs import dump
 from redrive.engine.kinds import Work
 from redrive.engine.model import Json
-from redrive.errors import Failure
+from redrive.errors import Failure, FailureClass
 
 queries = Queries.beside(__file__, "records.sql")
+
+#: So often the record is asked for, a second each, before the unit is given back.
+_TAKES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,28 @@ def prepare(conn: Connection[Any]) -> None:
 
 
 def take(conn: Connection[Any], task: str, work: Work) -> Json | None:
-    """Move the claim's number in the target; return the ledger of the unit's effect where it is there already."""
+    """Move the claim's number in the target; return the ledger of the unit's effect where it is there already.
+
+    A former claim that still holds its record (its worker is frozen, or cut off) has its session ended there.
+    """
     named = {"task": task, "unit": work.unit_id, "claim": work.claim}
-    with conn.transaction():
-        row = conn.execute(queries.take, named).fetchone()
-    if row is None:
-        raise LeaseLostError(f"unit {work.unit_id}, claim {work.claim}: the target knows a newer one")
-    return dict(row.ledger) if row.ledger is not None else None
+    for _ in range(_TAKES):
+        try:
+            with conn.transaction():
+                conn.execute(queries.wait_a_while)
+                row = conn.execute(queries.take, named).fetchone()
+        except errors.LockNotAvailable:
+            conn.execute(queries.end_former, named)
+            continue
+        if row is None:
+            raise LeaseLostError(f"unit {work.unit_id}, claim {work.claim}: the target knows a newer one")
+        return dict(row.ledger) if row.ledger is not None else None
+    raise Failure(
+        "busy",
+        f"{work.label}: a former session holds its record in the target",
+        hint="it is tried again by itself",
+        kind=FailureClass.TRANSIENT,
+    )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,9 @@ create table if not exists redrive.replication_units (
     task    text not null,
     unit    bigint not null,
     claim   bigint not null,
+    -- the session of the claim: ended where it is frozen and another claim comes
+    pid     integer not null,
+    since   timestamptz not null,
     ledger  jsonb,
     primary key (task, unit)
 );
@@ -24,9 +27,17 @@ create table if not exists redrive.replication_tables (
 select to_regclass('redrive.replication_units') is not null as there
 
 -- name: take
-insert into redrive.replication_units as u (task, unit, claim) values (%(task)s, %(unit)s, %(claim)s)
-on conflict (task, unit) do update set claim = excluded.claim where u.claim <= excluded.claim
+insert into redrive.replication_units as u (task, unit, claim, pid, since)
+select %(task)s, %(unit)s, %(claim)s, a.pid, a.backend_start from pg_stat_activity a where a.pid = pg_backend_pid()
+on conflict (task, unit) do update set claim = excluded.claim, pid = excluded.pid, since = excluded.since
+where u.claim <= excluded.claim
 returning u.ledger
+
+-- name: end_former
+-- The session of an older claim, and no other one that has its number by now.
+select pg_terminate_backend(a.pid) from redrive.replication_units u
+join pg_stat_activity a on a.pid = u.pid and a.backend_start = u.since
+where u.task = %(task)s and u.unit = %(unit)s and u.claim < %(claim)s and a.pid <> pg_backend_pid()
 
 -- name: held
 select claim, ledger from redrive.replication_units where task = %(task)s and unit = %(unit)s for update
@@ -59,3 +70,6 @@ select exists (select from redrive.replication_units) as there
 
 -- name: drop
 drop schema redrive cascade
+
+-- name: wait_a_while
+set local lock_timeout = '1s'
