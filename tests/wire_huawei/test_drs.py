@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,8 +74,30 @@ def test_the_whole_life_of_a_task(drs: Drs, server: Server) -> None:
     drs.awaited(task, "RELEASE_RESOURCE_COMPLETE")
     assert drs.retry(task)[0].error_code == "DRS.M05004"
     assert drs.end(task, "delete").status == "success"
-    assert refusal(lambda: drs.status(task)).status_code == 400
+    assert not_shown(drs, "batch-status", task) == [(task, "DRS.M05004")]
     assert drs.listed().total_record == 0
+
+
+def not_shown(drs: Drs, path: str, *tasks: str) -> list[tuple[str, str]]:
+    """Why a call that looks at tasks, none of which is there, tells nothing: a bad request with a batch in it."""
+    look = drs.details if path == "batch-detail" else drs.status
+    refused = refusal(lambda: look(*tasks))
+    assert refused.status_code == 400
+    answer = json.loads(refused.error_msg)
+    assert answer["count"] == len(tasks) and all(each["error_message"] for each in answer["results"])
+    return [(each["id"], each["error_code"]) for each in answer["results"]]
+
+
+@pytest.mark.parametrize("path", ["batch-detail", "batch-status"])
+def test_a_look_at_tasks_that_are_not_there_is_a_bad_request_with_a_batch(drs: Drs, path: str) -> None:
+    assert not_shown(drs, path, UNKNOWN) == [(UNKNOWN, "DRS.M00289")]
+
+
+def test_a_look_at_some_tasks_that_are_there_tells_of_these(drs: Drs) -> None:
+    task = str(drs.create().id)
+    unknown, known = drs.details(UNKNOWN, task)
+    assert (unknown.id, unknown.error_code, unknown.status) == (UNKNOWN, "DRS.M00289", None)
+    assert (known.id, known.error_code, known.status) == (task, None, "CONFIGURATION")
 
 
 @pytest.mark.parametrize("edited", [None, False, True])
@@ -314,6 +337,12 @@ def test_many_unknown_tasks_are_answered_one_by_one(cloud: Cloud) -> None:
     many = [f"{n:08d}-0000-0000-0000-0000000jb101" for n in range(10_000)]
     answer = cloud.call("POST", "/v3/{}/jobs/batch-retry-task", json={"jobs": [{"job_id": n} for n in many]})
     assert [result["id"] for result in answer.json()["results"]] == many
+    indented = json.dumps({"jobs": [{"job_id": n, "is_sync_re_edit": False} for n in many]}, indent=4)
+    assert len(indented) > 1024 * 1024
+    answer = cloud.call("POST", "/v3/{}/jobs/batch-retry-task", content=indented)
+    assert answer.status_code == 200 and answer.json()["count"] == len(many)
+    answer = cloud.call("POST", "/v3/{}/jobs/batch-retry-task", content=indented + " " * (4 * 1024 * 1024))
+    assert (answer.status_code, answer.json()["error_code"]) == (413, "DRS.M00007")
 
 
 def test_another_projects_tasks_are_not_there(drs: Drs, cloud: Cloud) -> None:

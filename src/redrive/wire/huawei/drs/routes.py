@@ -28,7 +28,7 @@ from redrive.wire.huawei.auth import DataCaller
 from redrive.wire.huawei.codes import Surface
 from redrive.wire.huawei.drs import asked, shapes
 from redrive.wire.huawei.drs.codes import DELETE_TYPES, DRS, PAUSE_MODES, PRECHECK_MODES
-from redrive.wire.huawei.envelope import JSON_BODY, HuaweiRoute, json_body, render
+from redrive.wire.huawei.envelope import BODY_BYTES, JSON_BODY, HuaweiRoute, json_body, render
 
 Connection = psycopg.Connection[Any]
 Entry = Mapping[str, Any]
@@ -41,9 +41,10 @@ _ACTION = "drs:migrationJob:"
 
 
 class DrsRoute(HuaweiRoute):
-    """A route of the service."""
+    """A route of the service. A body has room for 10,000 tasks, or as many chosen objects, indented too."""
 
     surface: ClassVar[Surface] = DRS
+    body_bytes: ClassVar[int] = 4 * BODY_BYTES
 
 
 router = APIRouter(prefix="/v3/{project_id}", route_class=DrsRoute, tags=["huawei: drs"])
@@ -359,17 +360,11 @@ def _told(
     """Answer with what is told of each task; a bad request where not one of them is there."""
     answers = _db(request).run(lambda conn: _found(conn, caller, wanted))
     results = [
-        tell(task)
-        if task is not None
-        else {"id": vendor_id, **_as_message(shapes.refused(problem or service.unknown()))}
+        tell(task) if task is not None else shapes.not_shown(vendor_id, problem or service.unknown())
         for vendor_id, task, problem in answers
     ]
     status = 200 if any(task is not None for _, task, _ in answers) else 400
     return render(shapes.batch(results), status)
-
-
-def _as_message(refused: dict[str, Any]) -> dict[str, Any]:
-    return {"error_code": refused["error_code"], "error_message": refused["error_msg"]}
 
 
 @router.post("/jobs/batch-detail", openapi_extra=JSON_BODY)

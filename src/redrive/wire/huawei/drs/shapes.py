@@ -16,7 +16,8 @@ from redrive.errors import Problem
 from redrive.services.replication.model import Finding, Status
 from redrive.services.replication.service import PrecheckResult, Progress
 from redrive.services.replication.task import Task
-from redrive.wire.huawei.drs.codes import DRS, MODE_WORDS, STATUS_WORDS, USE_WORDS
+from redrive.wire.huawei.codes import Surface
+from redrive.wire.huawei.drs.codes import DRS, LOOKING, MODE_WORDS, STATUS_WORDS, USE_WORDS
 
 Json = dict[str, Any]
 _MESSAGE = 1_000
@@ -33,10 +34,16 @@ def batch(results: Sequence[Json]) -> Json:
     return {"results": list(results), "count": len(results)}
 
 
-def refused(problem: Problem) -> Json:
+def refused(problem: Problem, surface: Surface = DRS) -> Json:
     """Return the two fields that say why an item was refused."""
     words = f"{problem.detail} ({problem.hint})" if problem.hint else problem.detail
-    return {"error_code": DRS.code_of(problem)[1], "error_msg": words[:_MESSAGE]}
+    return {"error_code": surface.code_of(problem)[1], "error_msg": words[:_MESSAGE]}
+
+
+def not_shown(vendor_id: str, problem: Problem) -> Json:
+    """Return why details or statuses tell nothing of a task; the text has another name there."""
+    found = refused(problem, LOOKING)
+    return {"id": vendor_id, "error_code": found["error_code"], "error_message": found["error_msg"]}
 
 
 def outcome(vendor_id: str, problem: Problem | None) -> Json:
