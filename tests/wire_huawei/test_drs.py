@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,13 @@ from huaweicloudsdkdrs.v3 import DatabaseInfo
 
 from redrive.identity.projects import create_project
 from redrive.services.replication.model import TRANSFER
+from redrive.wire.app import create_app
 from tests.engine.scene import until
 from tests.replication.scene import PASSWORD, Server, same, users_server
 from tests.replication.test_moving import SHOP, TABLES
 from tests.wire_huawei.drs_scene import Drs, drs_of
 from tests.wire_huawei.scene import BY, Cloud, refusal
+from tools.coverage import OPERATIONS
 
 UNKNOWN = "140b5236-88ad-43c8-811c-1268453jb101"  # of the documented sample
 PAIR = (
@@ -316,6 +319,23 @@ def test_requests_that_are_wrong_as_a_whole_are_refused_as_a_whole(
     answer = cloud.call(method, f"/v3/{{}}/jobs{'/' if path else ''}{path}", json=body)
     assert answer.status_code == 400, answer.text
     assert answer.json()["error_code"] == code and answer.json()["error_msg"]
+
+
+def test_calls_that_are_not_done_are_refused_in_the_shape_of_the_service(cloud: Cloud) -> None:
+    done = {
+        (method.upper(), path)
+        for path, item in create_app(cloud.parts).openapi()["paths"].items()
+        for method in item
+    }
+    listed = OPERATIONS["Replication (Huawei Cloud DRS, v3)"]
+    missing = [item for item in listed if (item.method, item.path) not in done]
+    assert len(missing) == len(listed) - 16
+    token = cloud.token()
+    for item in missing:
+        path = re.sub(r"\{(?!project_id)\w+\}", "x", item.path).replace("{project_id}", "{}")
+        answer = cloud.call(item.method, path, token=token, json={})
+        assert answer.status_code == 400 and answer.json()["error_code"] == "DRS.M00300", (path, answer.text)
+        assert "not supported yet" in answer.json()["error_msg"]
 
 
 def test_the_documented_sample_of_a_retry(cloud: Cloud) -> None:
