@@ -211,7 +211,61 @@ def test_chosen_tables_and_schemas_are_moved_and_no_others(drs: Drs, server: Ser
     same(server, source, target, "stock.items", "log")
     assert server.rows(target, "select to_regclass('customers')") == [(None,)]
     infos = drs.details(task)[0].object_infos
-    assert [(info.type, info.name) for info in infos] == [("schema", "stock"), ("table", "log")]
+    assert [(info.type, info.id, info.parent_id) for info in infos] == [
+        ("schema", f"{source}-*-*-stock", source),
+        ("table", f"{source}-*-*-public-*-*-log", f"{source}-*-*-public"),
+    ]
+
+
+def chosen_table(id_: str, parent: str | None, name: str = "items") -> DatabaseInfo:
+    return DatabaseInfo(id=id_, parent_id=parent, object_type="table", object_name=name, select="true")
+
+
+def test_objects_are_chosen_by_the_documented_ids_and_by_those_that_details_tell(
+    drs: Drs, server: Server
+) -> None:
+    task, source = str(drs.create().id), server.make(SHOP)
+    drs.store(task, source, server.make())
+    assert drs.select(task, [chosen_table(f"{source}-*-*-log", source, "log")]).status is True
+    [told] = drs.details(task)[0].object_infos
+    assert (told.id, told.parent_id) == (f"{source}-*-*-public-*-*-log", f"{source}-*-*-public")
+    in_schema = chosen_table(f"{source}-*-*-stock-*-*-items", f"{source}-*-*-stock")
+    assert drs.select(task, [in_schema]).status is True
+    [again] = drs.details(task)[0].object_infos
+    assert (again.id, again.parent_id) == (in_schema.id, in_schema.parent_id)
+    assert drs.select(task).status is True
+    assert drs.details(task)[0].object_switch is False
+
+
+def test_a_table_whose_schema_cannot_be_told_is_refused_and_not_guessed(drs: Drs, server: Server) -> None:
+    task, source = str(drs.create().id), server.make(SHOP)
+    drs.store(task, source, server.make())
+    orphan = chosen_table(f"{source}-*-*-items", f"{source}-*-*-stock")
+    refused = drs.select(task, [orphan])
+    assert refused.status is False and refused.error_code == "DRS.M00202" and "parent_id" in refused.error_msg
+    database = DatabaseInfo(
+        id="other", parent_id=None, object_type="database", object_name="other", select="true"
+    )
+    for foreign in (database, chosen_table("other-*-*-log", "other", "log")):
+        refused = drs.select(task, [foreign])
+        assert (refused.status, refused.error_code) == (False, "DRS.M00202") and source in refused.error_msg
+    assert drs.details(task)[0].object_switch is False
+
+
+def test_a_new_name_asks_for_no_other_precheck_and_a_new_choice_does(drs: Drs, server: Server) -> None:
+    source = server.make(PAIR)
+    task = drs.configured(source, server.make())
+    assert drs.modify(task, name="renamed", description="before the start").status == "success"
+    assert drs.precheck_result(task).result is True
+    assert drs.select(task, [chosen_table(f"{source}-*-*-a", source, "a")]).status is True
+    assert drs.precheck_result(task).result is False
+    assert drs.start(task).error_code == "DRS.10010047"
+    assert drs.select(task).status is True
+    drs.precheck(task)
+    assert drs.precheck_result(task).result is True
+    assert drs.modify(task, name="renamed-again").status == "success"
+    assert drs.start(task).status == "success"
+    drs.awaited(task, "FULL_TRANSFER_COMPLETE")
 
 
 def test_a_paused_task_is_resumed_by_the_same_call(drs: Drs, cloud: Cloud, server: Server) -> None:

@@ -204,7 +204,10 @@ def select_objects(request: Request, caller: DataCaller, body: Body) -> Response
     _require(caller, "modify", _ids(found))
 
     def select(conn: Connection, entry: Entry) -> None:
-        service.select_objects(conn, caller.tenant_id, str(entry["job_id"]), asked.selection(entry))
+        chosen = asked.selection(entry)
+        service.select_objects(
+            conn, caller.tenant_id, str(entry["job_id"]), chosen.objects, databases=chosen.databases
+        )
 
     results = [
         {"job_id": result.pop("id"), **result, "status": result["status"] == "success"}
