@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,30 +13,11 @@ from redrive.identity.projects import create_project
 from redrive.services.replication.model import TRANSFER
 from redrive.wire.app import create_app
 from tests.engine.scene import until
-from tests.replication.scene import PASSWORD, Server, same, users_server
+from tests.replication.scene import Server, same
 from tests.replication.test_moving import SHOP, TABLES
-from tests.wire_huawei.drs_scene import Drs, drs_of
+from tests.wire_huawei.drs_scene import PAIR, UNKNOWN, Drs
 from tests.wire_huawei.scene import BY, Cloud, refusal
 from tools.coverage import OPERATIONS
-
-UNKNOWN = "140b5236-88ad-43c8-811c-1268453jb101"  # of the documented sample
-PAIR = (
-    "create table a (id int primary key, t text); insert into a select n, 'x' from generate_series(1, 500) n"
-)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with (
-        tempfile.TemporaryDirectory(prefix="redrive-test-users-") as folder,
-        users_server(Path(folder)) as made,
-    ):
-        yield made
-
-
-@pytest.fixture
-def drs(cloud: Cloud, server: Server) -> Drs:
-    return drs_of(cloud, server)
 
 
 def test_the_whole_life_of_a_task(drs: Drs, server: Server) -> None:
@@ -121,36 +99,6 @@ def test_a_failed_task_is_retried_by_the_documented_call(
     assert (result.id, result.status, result.error_code) == (task, "success", None)
     drs.awaited(task, "FULL_TRANSFER_COMPLETE")
     same(server, source, target, *TABLES)
-
-
-def test_a_password_that_was_changed_is_corrected_before_the_retry(
-    drs: Drs, cloud: Cloud, server: Server
-) -> None:
-    source, target = server.make(PAIR), server.make()
-    task = drs.configured(source, target)
-    cloud.db.run(
-        lambda conn: conn.execute(
-            "update replication_tasks set target = jsonb_set(target, '{user}', '\"x\"')"
-        )
-    )
-    drs.start(task)
-    drs.awaited(task, "START_JOB_FAILED")
-    assert drs.details(task)[0].error_code == "credentials"
-    cloud.db.run(
-        lambda conn: conn.execute(
-            "update replication_tasks set target = jsonb_set(target, '{user}', '\"mover\"')"
-        )
-    )
-    changed = drs.password(task, "ta", PASSWORD)
-    assert (changed.status, changed.end_point_type) == ("success", "ta")
-    assert drs.retry(task)[0].status == "success"
-    drs.awaited(task, "FULL_TRANSFER_COMPLETE")
-    told = repr([drs.details(task), drs.listed(), drs.progress(task)])
-    assert PASSWORD not in told
-    rows = cloud.db.run(
-        lambda conn: conn.execute("select t::text as row from replication_tasks t").fetchall()
-    )
-    assert PASSWORD not in repr(rows)
 
 
 def test_results_come_in_the_order_of_the_request_and_each_says_its_own(
@@ -268,7 +216,9 @@ def test_a_new_name_asks_for_no_other_precheck_and_a_new_choice_does(drs: Drs, s
     drs.awaited(task, "FULL_TRANSFER_COMPLETE")
 
 
-def test_a_paused_task_is_resumed_by_the_same_call(drs: Drs, cloud: Cloud, server: Server) -> None:
+def test_a_task_that_waits_for_its_time_is_neither_paused_nor_retried_nor_started(
+    drs: Drs, server: Server
+) -> None:
     source, target = server.make(SHOP), server.make()
     task = drs.configured(source, target)
     drs.start(task, start_time="4102444800000")
