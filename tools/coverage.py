@@ -40,7 +40,11 @@ def _workspace(name: str, method: str, path: str, action: str, sdk: str) -> Oper
 
 def _drs(name: str, method: str, path: str, operation: str, sdk: str) -> Operation:
     action = f"drs:migrationJob:{operation}" if operation else ""
-    return Operation(name, method, f"/v3/{{project_id}}/jobs{path}", action, "v3", sdk=sdk)
+    return Operation(name, method, f"/v3/{{project_id}}/jobs{path}", action, "v3", sdk=sdk or None)
+
+
+def _drs_of_all(name: str, method: str, path: str, sdk: str) -> Operation:
+    return Operation(name, method, f"/v3/{{project_id}}{path}", "", "v3", sdk=sdk)
 
 
 OPERATIONS = {
@@ -132,6 +136,50 @@ OPERATIONS = {
         _drs("Creating a Comparison", "POST", "/create-compare-task", "", "create_compare_task"),
         _drs("Comparison Results", "POST", "/query-compare-result", "", "list_compare_result"),
         _drs("RPO and RTO", "POST", "/batch-rpo-and-rto", "", "batch_list_rpos_and_rtos"),
+        _drs("Testing Connections of Clusters", "POST", "/cluster/batch-connection", "",
+             "batch_validate_clusters_connections"),
+        _drs("Comparing Parameters", "POST", "/batch-get-params", "", "batch_show_params"),
+        _drs("Changing Parameters", "POST", "/{job_id}/params", "", "update_params"),
+        _drs("Replacing the Definer", "POST", "/batch-replace-definer", "", "batch_set_definer"),
+        _drs("Filtering Data", "POST", "/batch-transformation", "", "batch_change_data"),
+        _drs("Switching a Virtual IP", "POST", "/{job_id}/switch-vip", "", ""),
+        _drs("Status of a Virtual IP", "GET", "/{job_id}/get-switch-vip-status", "", ""),
+        _drs("Switching Over", "POST", "/batch-switchover", "", "batch_switchover"),
+        _drs("Monitoring Recovery", "POST", "/disaster-recovery-monitoring-data", "", "show_monitoring_data"),
+        _drs("Initialization of Disaster Recovery", "POST", "/batch-struct-process", "", "batch_list_struct_process"),
+        _drs("Initialization in Detail", "POST", "/{type}/batch-struct-detail", "", "batch_list_struct_detail"),
+        _drs("Alarms", "POST", "/batch-set-smn", "", "batch_set_smn"),
+        _drs("Source Accounts", "GET", "/{job_id}/get-src-user", "", "list_users"),
+        _drs("Changing Source Accounts", "PUT", "/batch-update-user", "", "batch_update_user"),
+        _drs_of_all("Node Types", "GET", "/node-type", "list_available_node_types"),
+        _drs_of_all("Availability Zones", "POST", "/available-zone", "list_available_zone"),
+        _drs_of_all("Quotas", "GET", "/quotas", "show_quotas"),
+        _drs("Comparing Objects", "POST", "/{job_id}/object/compare", "", "create_object_level_compare_job"),
+        _drs("Object Comparisons", "GET", "/{job_id}/object/compare", "", "list_obeject_level_compare_overview"),
+        _drs("An Object Comparison", "GET", "/{job_id}/object/compare/{compare_type}", "",
+             "list_obeject_level_compare_detail"),
+        _drs("Comparing Tables", "POST", "/{job_id}/table/compare", "", "create_data_level_table_compare_job"),
+        _drs("Table Comparisons", "GET", "/{job_id}/table/compare", "", "list_data_level_table_compare_jobs"),
+        _drs("Starting a Table Comparison Now", "POST", "/{job_id}/table/compare/{compare_job_id}", "",
+             "start_promptly_data_level_table_compare_job"),
+        _drs("Compared Lines", "GET", "/{job_id}/compare/{compare_job_id}/line-overview", "",
+             "list_data_compare_overview"),
+        _drs("Compared Lines in Detail", "GET", "/{job_id}/compare/{compare_job_id}/line-detail", "",
+             "list_data_compare_detail"),
+        _drs("Compared Contents", "GET", "/{job_id}/compare/{compare_job_id}/content-overview", "",
+             "list_content_compare_overview"),
+        _drs("Compared Contents in Detail", "GET", "/{job_id}/compare/{compare_job_id}/content-detail", "",
+             "list_content_compare_detail"),
+        _drs("Differences of Contents", "GET", "/{job_id}/compare/{compare_job_id}/content-difference", "",
+             "list_content_compare_difference"),
+        _drs("Cancelling a Comparison", "DELETE", "/{job_id}/compare/{compare_job_id}", "", "delete_compare_job"),
+        _drs("Making a File of Results", "POST", "/{job_id}/compare/result/file", "", "create_compare_result_file"),
+        _drs("Fetching a File of Results", "GET", "/{job_id}/compare/result/file", "",
+             "download_compare_result_file"),
+        _drs("Log Shipping", "GET", "/{job_id}/lts-log-switch", "", "select_group_and_stream"),
+        _drs("Changing Log Shipping", "PUT", "/{job_id}/lts-log-switch", "", "modify_group_and_stream"),
+        _drs_of_all("Tuning", "GET", "/job/{job_id}/tuning-params/query-params", "query_tuning_params"),
+        _drs_of_all("Changing Tuning", "PUT", "/job/{job_id}/tuning-params/modify-params", "update_tuning_params"),
     ),
     "Identity (Huawei Cloud, IAM v3 and STS)": (
         Operation("Obtaining a User Token", "POST", "/v3/auth/tokens", "", "v3",

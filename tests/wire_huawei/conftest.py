@@ -1,7 +1,8 @@
-"""A server of the test's own, its workspace being registered or not."""
+"""A server of the test's own, its workspace being registered or not; a server of users' databases, and a client."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from redrive.services.workspaces.house import Secrets, load
 from redrive.services.workspaces.model import Status, WorkspaceSettings
 from tests.endpoints.openldap import free_port
 from tests.engine.scene import until
+from tests.replication.scene import Server, users_server
+from tests.wire_huawei.drs_scene import Drs, drs_of
 from tests.wire_huawei.scene import Cloud, cloud_at
 
 
@@ -41,3 +44,19 @@ def cloud(unregistered: Cloud) -> Cloud:
     )
     until(lambda: service.status(db.run(lambda conn: load(conn, tenant_id))) is Status.REGISTERED, 20)
     return unregistered
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A PostgreSQL of the users'."""
+    with (
+        tempfile.TemporaryDirectory(prefix="redrive-test-users-") as folder,
+        users_server(Path(folder)) as made,
+    ):
+        yield made
+
+
+@pytest.fixture
+def drs(cloud: Cloud, server: Server) -> Drs:
+    """The vendor's client of replication."""
+    return drs_of(cloud, server)

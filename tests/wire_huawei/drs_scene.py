@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,11 @@ from huaweicloudsdkdrs.v3 import (
 from tests.engine.scene import until
 from tests.replication.scene import PASSWORD, Server
 from tests.wire_huawei.scene import Cloud
+
+UNKNOWN = "140b5236-88ad-43c8-811c-1268453jb101"  # of the documented sample
+PAIR = (
+    "create table a (id int primary key, t text); insert into a select n, 'x' from generate_series(1, 500) n"
+)
 
 FAILED = ("START_JOB_FAILED", "FULL_TRANSFER_FAILED")
 #: Every word that a poller of the vendor's knows.
@@ -115,10 +120,13 @@ class Drs:
         [found] = self.client.batch_update_job(BatchUpdateJobRequest(body=body)).results
         return found
 
-    def store(self, task: str, source: str, target: str, **more: Any) -> Any:
+    def store(
+        self, task: str, source: str, target: str, *, into: Mapping[str, Any] | None = None, **more: Any
+    ) -> Any:
+        """``into``: what of the target is not as usual."""
         ends = {
             "source_endpoint": Endpoint(**self.endpoint(source)),
-            "target_endpoint": Endpoint(**self.endpoint(target)),
+            "target_endpoint": Endpoint(**self.endpoint(target, **(into or {}))),
         }
         named = {"node_type": "high", "engine_type": "postgresql", "net_type": "vpn", "store_db_info": True}
         return self.modify(task, **{**named, **ends, **more})
@@ -206,12 +214,12 @@ class Drs:
         [found] = self.client.batch_delete_jobs(BatchDeleteJobsRequest(body=body)).results
         return found
 
-    def configured(self, source: str, target: str, name: str = "DRS-9228") -> str:
-        """A task whose precheck has passed."""
+    def configured(self, source: str, target: str, name: str = "DRS-9228", **into: Any) -> str:
+        """A task whose precheck has passed. ``into``: what of the target is not as usual."""
         task = str(self.create(name).id)
-        for end, database in (("so", source), ("ta", target)):
-            assert self.connection(task, end, database).success is True
-        assert self.store(task, source, target).status == "success"
+        assert self.connection(task, "so", source).success is True
+        assert self.connection(task, "ta", target, **into).success is True
+        assert self.store(task, source, target, into=into).status == "success"
         assert self.precheck(task).status == "success"
         result = self.precheck_result(task)
         assert result.result is True, result

@@ -35,8 +35,11 @@ returning vendor_id
 
 -- name: set_settings
 -- The name is compared first: a unique violation would end the caller's transaction.
+-- A name or a description is nothing that a precheck looks at.
 update replication_tasks t
-set settings = %(settings)s::jsonb, revision = revision + 1, changed_at = now()
+set settings = %(settings)s::jsonb, changed_at = now(),
+    revision = revision + (t.settings - '{name,description}'::text[]
+                           is distinct from %(settings)s::jsonb - '{name,description}'::text[])::integer
 where t.id = %(id)s and not exists (
     select from replication_tasks o
     where o.tenant_id = %(tenant_id)s and o.id <> t.id and o.deleted_at is null

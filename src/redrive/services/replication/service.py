@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from redrive.engine import jobs, recovery
 from redrive.engine.jobs import dump
 from redrive.engine.model import JobState, UnitState
 from redrive.engine.recovery import Refusal
-from redrive.errors import Failure, Problem, ProblemCode
+from redrive.errors import Failure, Problem, ProblemCode, invalid
 from redrive.services.replication import job
 from redrive.services.replication.model import (
     Chosen,
@@ -288,14 +288,24 @@ def set_password(
 
 
 def select_objects(
-    conn: Connection[Any], tenant_id: int, vendor_id: str, objects: Sequence[Chosen] | None
+    conn: Connection[Any],
+    tenant_id: int,
+    vendor_id: str,
+    objects: Sequence[Chosen] | None,
+    *,
+    databases: Collection[str] = (),
 ) -> None:
-    """Say which tables a task moves; None: everything. Takes a source that was reached and stored."""
+    """Say which tables a task moves; None: everything. Takes a source that was reached and stored.
+
+    ``databases``: from which they were chosen, where that was named; a task has one, and refuses others.
+    """
     task = find(conn, tenant_id, vendor_id, lock=True)
     if task.status is not Status.CONFIGURING:
         raise wrong_status(task)
     if task.source is None or task.source_tested_at is None:
         raise not_tested()
+    if others := sorted(set(databases) - {task.source.database}):
+        raise invalid("objects", f"of the task's source, {task.source.database}", others[0])
     _store(conn, task, checked(replace(task.settings, objects=None if objects is None else tuple(objects))))
 
 

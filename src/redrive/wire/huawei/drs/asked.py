@@ -215,54 +215,85 @@ def end_of(body: Body) -> End:
     return word(body, "end_point_type", END_OF_WORD, "so")
 
 
-def selection(body: Body) -> list[Chosen] | None:
-    """Return the tables that were chosen; None: everything. A schema that was chosen stands for all of its tables."""
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What was chosen; ``objects`` None: everything. ``databases``: those that it was chosen from, by name."""
+
+    objects: list[Chosen] | None
+    databases: frozenset[str] = frozenset()
+
+
+def selection(body: Body) -> Selection:
+    """Return what was chosen. A schema that was chosen stands for all of its tables."""
     if not flag(body, "selected"):
-        return None
+        return Selection(None)
     listed = body.get("job")
     if not isinstance(listed, list) or not listed:
         raise empty("job")
-    by_id: dict[str, Body] = {}
+    by_id = _by_id(listed)
+    chosen: list[Chosen] = []
+    everything, databases = False, set[str]()
+    for each in by_id.values():
+        sort, name, wanted = _object(each)
+        if sort == "database" and wanted != "false":
+            databases.add(name)
+            everything = everything or wanted == "true"
+        elif wanted == "true":
+            databases |= _database_of(each)
+            chosen.append(Chosen(name, "") if sort == "schema" else Chosen(_schema_of(each, by_id), name))
+    if not chosen and not everything:
+        raise invalid("job", "at least one object whose select is true")
+    return Selection(None if everything else chosen, frozenset(databases))
+
+
+def _by_id(listed: list[Any]) -> dict[str, Body]:
+    found: dict[str, Body] = {}
     for place, each in enumerate(listed):
         if not isinstance(each, dict):
             raise invalid(f"job[{place}]", "an object", type(each).__name__)
-        by_id[text(each, "id", required=True)] = each
-    chosen: list[Chosen] = []
-    for each in by_id.values():
-        sort = one_of(each, "object_type", ("database", "schema", "table", "view"))
-        name, alias = text(each, "object_name", required=True), text(each, "object_alias_name")
-        if alias and alias != name:
-            raise Problem(
-                ProblemCode.INVALID,
-                "object_alias_name: renaming is not supported yet",
-                reason="not_supported",
-            )
-        if (
-            one_of({"select": each.get("select") or "false"}, "select", ("true", "false", "partial"))
-            != "true"
-        ):
-            continue
-        if sort == "database":
-            return None
-        if sort == "schema":
-            chosen.append(Chosen(name, ""))
-        elif sort == "table":
-            chosen.append(Chosen(_schema_of(each, by_id), name))
-        else:
-            raise Problem(
-                ProblemCode.INVALID,
-                "object_type: views come with everything; they cannot be chosen alone yet",
-                reason="not_supported",
-            )
-    if not chosen:
-        raise invalid("job", "at least one object whose select is true")
-    return chosen
+        found[text(each, "id", required=True)] = each
+    return found
+
+
+def _object(entry: Body) -> tuple[str, str, str]:
+    """Return what an object is, its name, and whether it is chosen (``true``, ``false``, ``partial``)."""
+    sort = one_of(entry, "object_type", ("database", "schema", "table", "view"))
+    name, alias = text(entry, "object_name", required=True), text(entry, "object_alias_name")
+    wanted = one_of({"select": entry.get("select") or "false"}, "select", ("true", "false", "partial"))
+    if alias and alias != name:
+        raise _not_supported("object_alias_name: renaming is not supported yet")
+    if sort == "view" and wanted == "true":
+        raise _not_supported("object_type: views come with everything; they cannot be chosen alone yet")
+    return sort, name, wanted
+
+
+def _not_supported(detail: str) -> Problem:
+    return Problem(ProblemCode.INVALID, detail, reason="not_supported")
+
+
+#: Between the names in the id of an object: ``plant-*-*-stock-*-*-items``.
+OF = "-*-*-"
+
+
+def _database_of(entry: Body) -> set[str]:
+    """Return the database in the id of a schema or table; none where the id is in no such form."""
+    names = text(entry, "id").split(OF)
+    return {names[0]} if len(names) > 1 else set()
 
 
 def _schema_of(entry: Body, by_id: Mapping[str, Body]) -> str:
-    parent = by_id.get(text(entry, "parent_id"))
+    """Return the schema of a table: that of its parent, or of its id; public where its parent is the database.
+
+    Never a guess: a table of another schema may have the same name.
+    """
+    names, parent_id = text(entry, "id").split(OF), text(entry, "parent_id")
+    parent = by_id.get(parent_id)
     if parent is not None and parent.get("object_type") == "schema":
         return text(parent, "object_name", required=True)
+    if len(names) == 3:
+        return names[1]
+    if parent is None and parent_id not in ("", names[0]):
+        raise invalid("parent_id", "a schema or database of the request", parent_id)
     return "public"
 
 

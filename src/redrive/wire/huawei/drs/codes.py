@@ -44,6 +44,8 @@ _CODES = MappingProxyType(
 )
 
 DRS = Surface("drs", _CODES, "DRS.M00004", REASONS)
+#: Of details and statuses: clients know a task that is not there by this code, which the published list lacks.
+LOOKING = Surface("drs", _CODES, "DRS.M00004", MappingProxyType({**REASONS, "not_found": "DRS.M00289"}))
 
 STATUS_WORDS = MappingProxyType(
     {

@@ -28,7 +28,7 @@ from redrive.wire.huawei.auth import DataCaller
 from redrive.wire.huawei.codes import Surface
 from redrive.wire.huawei.drs import asked, shapes
 from redrive.wire.huawei.drs.codes import DELETE_TYPES, DRS, PAUSE_MODES, PRECHECK_MODES
-from redrive.wire.huawei.envelope import JSON_BODY, HuaweiRoute, json_body, render
+from redrive.wire.huawei.envelope import BODY_BYTES, JSON_BODY, HuaweiRoute, json_body, render
 
 Connection = psycopg.Connection[Any]
 Entry = Mapping[str, Any]
@@ -41,9 +41,10 @@ _ACTION = "drs:migrationJob:"
 
 
 class DrsRoute(HuaweiRoute):
-    """A route of the service."""
+    """A route of the service. A body has room for 10,000 tasks, or as many chosen objects, indented too."""
 
     surface: ClassVar[Surface] = DRS
+    body_bytes: ClassVar[int] = 4 * BODY_BYTES
 
 
 router = APIRouter(prefix="/v3/{project_id}", route_class=DrsRoute, tags=["huawei: drs"])
@@ -203,7 +204,10 @@ def select_objects(request: Request, caller: DataCaller, body: Body) -> Response
     _require(caller, "modify", _ids(found))
 
     def select(conn: Connection, entry: Entry) -> None:
-        service.select_objects(conn, caller.tenant_id, str(entry["job_id"]), asked.selection(entry))
+        chosen = asked.selection(entry)
+        service.select_objects(
+            conn, caller.tenant_id, str(entry["job_id"]), chosen.objects, databases=chosen.databases
+        )
 
     results = [
         {"job_id": result.pop("id"), **result, "status": result["status"] == "success"}
@@ -359,17 +363,11 @@ def _told(
     """Answer with what is told of each task; a bad request where not one of them is there."""
     answers = _db(request).run(lambda conn: _found(conn, caller, wanted))
     results = [
-        tell(task)
-        if task is not None
-        else {"id": vendor_id, **_as_message(shapes.refused(problem or service.unknown()))}
+        tell(task) if task is not None else shapes.not_shown(vendor_id, problem or service.unknown())
         for vendor_id, task, problem in answers
     ]
     status = 200 if any(task is not None for _, task, _ in answers) else 400
     return render(shapes.batch(results), status)
-
-
-def _as_message(refused: dict[str, Any]) -> dict[str, Any]:
-    return {"error_code": refused["error_code"], "error_message": refused["error_msg"]}
 
 
 @router.post("/jobs/batch-detail", openapi_extra=JSON_BODY)
@@ -436,6 +434,41 @@ _NOT_YET = (
     ("POST", "/jobs/create-compare-task"),
     ("POST", "/jobs/query-compare-result"),
     ("POST", "/jobs/batch-rpo-and-rto"),
+    ("POST", "/jobs/cluster/batch-connection"),
+    ("POST", "/jobs/batch-get-params"),
+    ("POST", "/jobs/{job_id}/params"),
+    ("POST", "/jobs/batch-replace-definer"),
+    ("POST", "/jobs/batch-transformation"),
+    ("POST", "/jobs/{job_id}/switch-vip"),
+    ("GET", "/jobs/{job_id}/get-switch-vip-status"),
+    ("POST", "/jobs/batch-switchover"),
+    ("POST", "/jobs/disaster-recovery-monitoring-data"),
+    ("POST", "/jobs/batch-struct-process"),
+    ("POST", "/jobs/{type}/batch-struct-detail"),
+    ("POST", "/jobs/batch-set-smn"),
+    ("GET", "/jobs/{job_id}/get-src-user"),
+    ("PUT", "/jobs/batch-update-user"),
+    ("GET", "/node-type"),
+    ("POST", "/available-zone"),
+    ("GET", "/quotas"),
+    ("POST", "/jobs/{job_id}/object/compare"),
+    ("GET", "/jobs/{job_id}/object/compare"),
+    ("GET", "/jobs/{job_id}/object/compare/{compare_type}"),
+    ("POST", "/jobs/{job_id}/table/compare"),
+    ("GET", "/jobs/{job_id}/table/compare"),
+    ("POST", "/jobs/{job_id}/table/compare/{compare_job_id}"),
+    ("GET", "/jobs/{job_id}/compare/{compare_job_id}/line-overview"),
+    ("GET", "/jobs/{job_id}/compare/{compare_job_id}/line-detail"),
+    ("GET", "/jobs/{job_id}/compare/{compare_job_id}/content-overview"),
+    ("GET", "/jobs/{job_id}/compare/{compare_job_id}/content-detail"),
+    ("GET", "/jobs/{job_id}/compare/{compare_job_id}/content-difference"),
+    ("DELETE", "/jobs/{job_id}/compare/{compare_job_id}"),
+    ("POST", "/jobs/{job_id}/compare/result/file"),
+    ("GET", "/jobs/{job_id}/compare/result/file"),
+    ("GET", "/jobs/{job_id}/lts-log-switch"),
+    ("PUT", "/jobs/{job_id}/lts-log-switch"),
+    ("GET", "/job/{job_id}/tuning-params/query-params"),
+    ("PUT", "/job/{job_id}/tuning-params/modify-params"),
 )
 
 

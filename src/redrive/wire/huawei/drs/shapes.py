@@ -13,10 +13,12 @@ from typing import Any
 from redrive.clock import to_ms
 from redrive.endpoints.databases.model import Endpoint
 from redrive.errors import Problem
-from redrive.services.replication.model import Finding, Status
+from redrive.services.replication.model import Chosen, Finding, Status
 from redrive.services.replication.service import PrecheckResult, Progress
 from redrive.services.replication.task import Task
-from redrive.wire.huawei.drs.codes import DRS, MODE_WORDS, STATUS_WORDS, USE_WORDS
+from redrive.wire.huawei.codes import Surface
+from redrive.wire.huawei.drs.asked import OF
+from redrive.wire.huawei.drs.codes import DRS, LOOKING, MODE_WORDS, STATUS_WORDS, USE_WORDS
 
 Json = dict[str, Any]
 _MESSAGE = 1_000
@@ -33,10 +35,16 @@ def batch(results: Sequence[Json]) -> Json:
     return {"results": list(results), "count": len(results)}
 
 
-def refused(problem: Problem) -> Json:
+def refused(problem: Problem, surface: Surface = DRS) -> Json:
     """Return the two fields that say why an item was refused."""
     words = f"{problem.detail} ({problem.hint})" if problem.hint else problem.detail
-    return {"error_code": DRS.code_of(problem)[1], "error_msg": words[:_MESSAGE]}
+    return {"error_code": surface.code_of(problem)[1], "error_msg": words[:_MESSAGE]}
+
+
+def not_shown(vendor_id: str, problem: Problem) -> Json:
+    """Return why details or statuses tell nothing of a task; the text has another name there."""
+    found = refused(problem, LOOKING)
+    return {"id": vendor_id, "error_code": found["error_code"], "error_message": found["error_msg"]}
 
 
 def outcome(vendor_id: str, problem: Problem | None) -> Json:
@@ -97,7 +105,7 @@ def detail_body(task: Task) -> Json:
             "target_endpoint": _endpoint(task.target),
             "conflict_policy": settings.conflict.value,
             "object_switch": chosen is not None,
-            "object_infos": None if chosen is None else [_object(each.schema, each.name) for each in chosen],
+            "object_infos": None if chosen is None else [_object(task.source, each) for each in chosen],
             "struct_trans": True,
             "index_trans": True,
             "failed_reason": failure.get("error_message"),
@@ -107,10 +115,14 @@ def detail_body(task: Task) -> Json:
     )
 
 
-def _object(schema: str, name: str) -> Json:
-    if not name:
-        return {"id": schema, "type": "schema", "name": schema}
-    return {"id": f"{schema}-*-*-{name}", "parent_id": schema, "type": "table", "name": name}
+def _object(source: Endpoint | None, chosen: Chosen) -> Json:
+    """Return a chosen object, under the id by which it can be chosen again."""
+    database = "" if source is None else source.database
+    schema_id = f"{database}{OF}{chosen.schema}"
+    if not chosen.name:
+        return {"id": schema_id, "parent_id": database, "type": "schema", "name": chosen.schema}
+    table_id = f"{schema_id}{OF}{chosen.name}"
+    return {"id": table_id, "parent_id": schema_id, "type": "table", "name": chosen.name}
 
 
 def _endpoint(endpoint: Endpoint | None) -> Json | None:
