@@ -281,6 +281,22 @@ def test_a_target_that_is_gone_fails_the_release_which_is_tried_again_or_forced(
     assert records_there(server, target)
 
 
+def test_a_release_that_failed_is_called_again_when_its_password_is_mended(
+    moving: Moving, server: Server
+) -> None:
+    source, target = server.make(PAIR), server.make()
+    with moving.working():
+        task = moving.begun(source, target)
+        moving.ended(task)
+        moving.password(task, End.TARGET, "wrong")
+        moving.release(task)
+        until(lambda: moving.status(task) is Status.RELEASE_FAILED)
+        moving.password(task, End.TARGET, PASSWORD)
+        moving.release(task)
+        until(lambda: moving.status(task) is Status.RELEASED)
+    assert not records_there(server, target)
+
+
 def test_the_records_of_another_task_in_the_same_target_stay(moving: Moving, server: Server) -> None:
     target = server.make()
     first, second = (

@@ -280,7 +280,7 @@ def set_password(
 ) -> None:
     """Give a task another password for one of its databases; a retry, and units that begin, take it."""
     task = find(conn, tenant_id, vendor_id, lock=True)
-    if task.status in (Status.CONFIGURING, *_GONE):
+    if task.status in (Status.CONFIGURING, Status.RELEASING, Status.RELEASED):
         raise wrong_status(task)
     sealed = parts.keys.seal(conn, tenant_id, password.encode(), secret_place(task.id, end))
     named = {"id": task.id, "secret": sealed}
