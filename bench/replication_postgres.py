@@ -182,7 +182,7 @@ def work(url: str, folder: str, threads: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--millions", type=float, default=5)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--worker", nargs=3)
     asked = parser.parse_args()
     if asked.worker:

@@ -41,13 +41,12 @@ def copy_rows(
         table=sql.Identifier(spec["to_schema"], spec["to_table"]), columns=named, format=format_
     )
     moved = 0
-    piece: list[bytes | memoryview] = []
+    piece: list[bytes | bytearray | memoryview] = []
     size = 0
     with source.cursor() as reader, target.cursor() as writer:
         with reader.copy(read) as rows, writer.copy(write) as sink:
             for row in rows:
-                # Kept beyond the next row, so it is copied: the driver may use its memory again.
-                piece.append(bytes(row))
+                piece.append(row)  # each has memory of its own, which libpq gave it
                 size += len(row)
                 if size >= PIECE_BYTES:
                     sink.write(b"".join(piece))

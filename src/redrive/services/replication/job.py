@@ -159,6 +159,7 @@ class _Run:
                 return Done(record.ledger)
             if work.phase == Phase.STRUCTURE:
                 _make_needed(record.conn, row.before)
+            record.conn.execute(_ROOM_TO_SORT)
             record.conn.execute(script.encode())
             record.conn.execute("reset all")
             ledger = {"made": work.label}
@@ -312,6 +313,8 @@ def _make_needed(conn: Connection[Any], scripts: Sequence[str]) -> None:
             continue
 
 
+#: An index of a large table is sorted in memory where it may take this much.
+_ROOM_TO_SORT = "set local maintenance_work_mem = '256MB'"
 _THERE_ALREADY = (
     psycopg.errors.DuplicateObject,
     psycopg.errors.DuplicateSchema,
