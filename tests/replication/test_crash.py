@@ -87,6 +87,29 @@ def test_a_table_that_lost_its_snapshot_is_begun_anew_and_a_finished_one_is_kept
     assert {unit.ledger["table"] for unit in anew} >= {"public.customers"}
 
 
+DOTTED = """
+create schema "a.b"; create schema a;
+create table "a.b".c (id int primary key); insert into "a.b".c select generate_series(1, 2500);
+create table a."b.c" (id int primary key); insert into a."b.c" select generate_series(5001, 7500);
+analyze
+"""
+
+
+def test_tables_whose_names_read_alike_are_begun_anew_each_by_itself(
+    moving: Moving, server: Server, settings: Settings
+) -> None:
+    source, target = server.make(DOTTED), server.make()
+    with moving.working():
+        task = moving.configured(source, target)
+        assert moving.precheck(task).passed
+    moving.start(task)
+    with process(moving, settings, "replication.committed=exit,after=2") as killed:
+        assert killed.wait(60) != 0
+    with process(moving, settings):
+        go_on(moving, task)
+    same(server, source, target, '"a.b".c', 'a."b.c"')
+
+
 def test_a_worker_that_freezes_in_a_commit_holds_nobody_up_and_changes_nothing_when_it_comes_back(
     moving: Moving, server: Server, settings: Settings
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -226,6 +227,26 @@ def test_large_objects_are_told_by_the_precheck(moving: Moving, server: Server) 
     assert [finding.item for finding in result.findings if not finding.ok] == ["largeObjects"]
 
 
+def test_of_many_starts_at_once_one_is_taken(moving: Moving, server: Server) -> None:
+    source, target = server.make(PAIR), server.make()
+    with moving.working():
+        task = moving.configured(source, target)
+        assert moving.precheck(task).passed
+
+        def start(_: int) -> str:
+            try:
+                moving.start(task)
+            except Problem as problem:
+                return problem.reason
+            return ""
+
+        with ThreadPoolExecutor(4) as pool:
+            reasons = sorted(pool.map(start, range(4)))
+        assert reasons == ["", *["wrong_status"] * 3]
+        assert moving.ended(task).state is JobState.SUCCEEDED
+    same(server, source, target, "a")
+
+
 # -- the end of a task
 
 
@@ -266,16 +287,22 @@ def test_a_task_that_moves_is_stopped_by_its_release(moving: Moving, server: Ser
     assert moving.job(task).state is JobState.CANCELLED and not records_there(server, target)
 
 
+def release_failed(moving: Moving, source: str, target: str) -> str:
+    """A task that was moved, and whose release found another password in the target."""
+    task = moving.begun(source, target)
+    moving.ended(task)
+    moving.password(task, End.TARGET, "wrong")
+    moving.release(task)
+    until(lambda: moving.status(task) is Status.RELEASE_FAILED)
+    return task
+
+
 def test_a_target_that_is_gone_fails_the_release_which_is_tried_again_or_forced(
     moving: Moving, server: Server
 ) -> None:
     source, target = server.make(PAIR), server.make()
     with moving.working():
-        task = moving.begun(source, target)
-        moving.ended(task)
-        moving.password(task, End.TARGET, "wrong")
-        moving.release(task)
-        until(lambda: moving.status(task) is Status.RELEASE_FAILED)
+        task = release_failed(moving, source, target)
         moving.release(task, force=True)
         assert moving.status(task) is Status.RELEASED
     assert records_there(server, target)
@@ -286,11 +313,7 @@ def test_a_release_that_failed_is_called_again_when_its_password_is_mended(
 ) -> None:
     source, target = server.make(PAIR), server.make()
     with moving.working():
-        task = moving.begun(source, target)
-        moving.ended(task)
-        moving.password(task, End.TARGET, "wrong")
-        moving.release(task)
-        until(lambda: moving.status(task) is Status.RELEASE_FAILED)
+        task = release_failed(moving, source, target)
         moving.password(task, End.TARGET, PASSWORD)
         moving.release(task)
         until(lambda: moving.status(task) is Status.RELEASED)

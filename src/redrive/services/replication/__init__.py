@@ -10,6 +10,7 @@
     structure  what there is besides rows, by PostgreSQL's own tools
     tables     tables, columns, keys, and ranges of these
     snapshots  the one moment of the source that all chunks read
+    loading    a chunk's rows in the target: copied, or begun anew on another snapshot
     copying    rows, COPY to COPY
     records    what the target keeps of a task: the effect of a unit and its record are one transaction there
 

@@ -30,10 +30,10 @@ from redrive.endpoints.databases import postgres
 from redrive.endpoints.databases.model import Endpoint
 from redrive.engine import claiming, failpoints
 from redrive.engine.kinds import Again, Done, Kind, Outcome, Planned, Replaced, RetryPolicy, Work
-from redrive.engine.kinds import Stopped as StoppedUnit
 from redrive.engine.model import JobState, Json, NewJob, NewUnit
 from redrive.errors import Failure, FailureClass
-from redrive.services.replication import copying, precheck, records, structure, tables
+from redrive.services.replication import precheck, records, structure, tables
+from redrive.services.replication.loading import Chunk
 from redrive.services.replication.model import PRECHECK, RELEASE, TRANSFER, End, Phase
 from redrive.services.replication.records import Generation
 from redrive.services.replication.snapshots import Snapshots, forget
@@ -170,8 +170,6 @@ class _Run:
 
     def _chunk(self, task: Task, work: Work) -> Outcome:
         source = task.end(End.SOURCE)
-        spec = work.unit_spec
-        name = f"{spec['schema']}.{spec['table']}"
         with (
             self._connected(source, task.source_password) as reader,
             self._target(task, work) as (writer, done),
@@ -179,77 +177,31 @@ class _Run:
             if done is not None:
                 return Done(done)
             snapshot = self.snapshots.join(work, reader, partial(self._open, source, task.source_password))
-            mine = Generation(int(spec["generation"]), snapshot, work.unit_id)
-            outcome = self._load(work, reader, writer, task, name, mine)
+            generation = Generation(int(work.unit_spec["generation"]), snapshot, work.unit_id)
+            chunk = Chunk(task.vendor_id, work, reader, writer, generation)
+            outcome = chunk.load()
             reader.execute("rollback")
             if outcome is not None:
                 return outcome
-            # The table's rows are of another snapshot, or are being begun anew.
-            return self._anew(work, reader, writer, task, name, mine)
+            following = chunk.begin_anew()
+            if following is None:
+                return Done(chunk.nothing_left)
+            return Replaced(self._all_chunks(task, chunk, following), chunk.nothing_left)
 
-    def _load(
-        self,
-        work: Work,
-        reader: Connection[Any],
-        writer: Connection[Any],
-        task: Task,
-        name: str,
-        mine: Generation,
-    ) -> Outcome | None:
-        """Copy the chunk; None where the table's rows are not of this chunk's snapshot."""
-        try:
-            with records.recording(writer, task.vendor_id, work) as record:
-                found = records.generation(writer, task.vendor_id, name, mine)
-                if (found.number, found.snapshot) != (mine.number, mine.snapshot):
-                    return None
-                copied = copying.copy_rows(reader, writer, work.unit_spec, work.stop_requested)
-                ledger = {
-                    "table": name,
-                    "rows": copied.rows,
-                    "bytes": copied.bytes,
-                    "snapshot": mine.snapshot,
-                }
-                record.put(ledger)
-                failpoints.hit("replication.recorded")
-        except copying.Stopped:
-            return StoppedUnit()
-        failpoints.hit("replication.committed")
-        return Done(ledger)
-
-    def _anew(
-        self,
-        work: Work,
-        reader: Connection[Any],
-        writer: Connection[Any],
-        task: Task,
-        name: str,
-        mine: Generation,
-    ) -> Outcome:
-        """Begin a table anew on the present snapshot, unless another chunk has done so already."""
-        anew = Generation(mine.number + 1, mine.snapshot, work.unit_id)
-        with records.recording(writer, task.vendor_id, work) as record:
-            writer.execute(_LOCK_TABLE, {"task": task.vendor_id, "name": name})
-            found = records.generation(writer, task.vendor_id, name, mine)
-            if found.number > mine.number and found.begun_by != work.unit_id:
-                ledger = {"table": name, "rows": 0, "begun_anew": True}
-                record.put(ledger)
-                return Done(ledger)
-            there = sql.Identifier(work.unit_spec["to_schema"], work.unit_spec["to_table"])
-            writer.execute(sql.SQL("truncate only {}").format(there))
-            records.begin_anew(writer, task.vendor_id, name, anew)
-        failpoints.hit("replication.anew")
-        table = next(
-            (each for each in tables.tables(reader, task.settings.objects) if each.label == name), None
+    def _all_chunks(self, task: Task, chunk: Chunk, generation: Generation) -> list[NewUnit]:
+        """Return all chunks of the table of ``chunk``, cut anew."""
+        spec = chunk.work.unit_spec
+        found = tables.tables(chunk.source, task.settings.objects)
+        for table in found:
+            if (table.schema, table.name) == (spec["schema"], spec["table"]):
+                return self._chunks(chunk.source, table, generation.number)
+        raise Failure(
+            "table_gone",
+            f"the source has no table {chunk.label} any more",
+            hint="put it back, or make a task without it",
+            kind=FailureClass.NEEDS_INPUT,
+            target=chunk.label,
         )
-        if table is None:
-            raise Failure(
-                "table_gone",
-                f"the source has no table {name} any more",
-                hint="put it back, or make a task without it",
-                kind=FailureClass.NEEDS_INPUT,
-                target=name,
-            )
-        return Replaced(self._chunks(reader, table, anew.number), {"table": name, "begun_anew": True})
 
     def _end(self, task: Task, work: Work) -> Outcome:
         """Let the target's sequences go on where the source's are, and fill the materialized views that it fills."""
@@ -390,7 +342,6 @@ _PUT_DUMP = (
     "on conflict (job_id) do update set dump = excluded.dump, before = excluded.before"
 )
 _DUMP = "select dump, before from replication_structures where job_id = %(job_id)s"
-_LOCK_TABLE = "select from redrive.replication_tables where task = %(task)s and name = %(name)s for update"
 _MOVED = (
     "select distinct spec ->> 'to_schema' as schema, spec ->> 'to_table' as name from units "
     "where job_id = %(job_id)s and phase = 2 order by 1, 2"

@@ -111,6 +111,11 @@ def generation(conn: Connection[Any], task: str, table: str, first: Generation) 
     return Generation(row.generation, row.snapshot, row.begun_by)
 
 
+def lock_table(conn: Connection[Any], task: str, table: str) -> None:
+    """Keep everybody else from a table's rows for the rest of this transaction."""
+    conn.execute(queries.lock_table, {"task": task, "name": table})
+
+
 def begin_anew(conn: Connection[Any], task: str, table: str, as_of: Generation) -> None:
     """Say that a table's rows are begun anew, in the transaction that removes them."""
     named = {

@@ -54,6 +54,10 @@ values (%(task)s, %(name)s, %(number)s, %(snapshot)s, %(unit)s) on conflict (tas
 select generation, snapshot, begun_by from redrive.replication_tables
 where task = %(task)s and name = %(name)s for share
 
+-- name: lock_table
+-- Whoever begins anew waits for chunks that are being written, and keeps others out.
+select from redrive.replication_tables where task = %(task)s and name = %(name)s for update
+
 -- name: begin_table_anew
 update redrive.replication_tables
 set generation = %(number)s, snapshot = %(snapshot)s, begun_by = %(unit)s

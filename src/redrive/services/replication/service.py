@@ -41,8 +41,6 @@ from redrive.services.replication.task import Parts, Task, queries, secret_place
 LIST_LIMIT = 10_000
 
 _DIGIT = {Use.MIGRATION: "1", Use.SYNC: "2", Use.RECOVERY: "5"}
-#: From where a task can be paused, retried, given a new password.
-_ACTIVE = (Status.SCHEDULED, Status.STARTING, Status.LOADING)
 _FAILED = (Status.START_FAILED, Status.LOAD_FAILED)
 _GONE = (Status.RELEASING, Status.RELEASE_FAILED, Status.RELEASED)
 
